@@ -1,0 +1,34 @@
+"""``speedbench quickstart``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+RUNS = Path("speedbench-runs")
+
+
+def quickstart(*, output: Path | None = None, repeats: int = 2, resume: bool = False) -> int:
+    """The whole story on the embedded engine.
+
+    Parameters
+    ----------
+    output
+        The study directory; default: a new one under speedbench-runs.
+    repeats
+        Launches of each engine; more of them narrow the intervals of times.
+    resume
+        Finish the interrupted study in --output.
+    """
+    from speedbench import quickstart as study
+    from speedbench.cli.progress import progress
+    from speedbench.errors import CallError
+
+    if resume and output is None:
+        raise CallError("--resume needs --output: which study is to be finished?")
+    plan = study.Plan(repeats=repeats)
+    directory = output or RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-quickstart"
+    with progress(study.n_requests(plan)) as observer:
+        result = study.run(plan, directory, resume=resume, observer=observer)
+    print(directory)
+    return 0

@@ -1,0 +1,8 @@
+"""Prompts, from where they come to typed records with a fingerprint."""
+
+from __future__ import annotations
+
+from speedbench.datasets.jsonl import Dataset, load
+from speedbench.datasets.selection import select
+
+__all__ = ["Dataset", "load", "select"]

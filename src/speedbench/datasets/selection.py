@@ -1,0 +1,71 @@
+"""Which prompts of a data set a run takes, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from speedbench.errors import CallError, DataError, UnknownNameError
+from speedbench.records import CATEGORIES, Prompt
+
+
+def select(
+    prompts: Sequence[Prompt],
+    *,
+    categories: Sequence[str] = (),
+    num_prompts: int | None = None,
+    rng: np.random.Generator,
+) -> list[Prompt]:
+    """Return the chosen prompts, categories interleaved by a seeded shuffle.
+
+    Parameters
+    ----------
+    prompts
+        The data set.
+    categories
+        Keep only these; all when empty.
+    num_prompts
+        Take this many, spread evenly over the categories (stratified); all when None.
+    rng
+        Decides which prompts of a category are taken, and the order.
+
+    Raises
+    ------
+    UnknownNameError
+        For a category outside the 11 known ones.
+    DataError
+        When a known category has no prompt in this data set, or fewer prompts exist than asked for.
+
+    Examples
+    --------
+    >>> from speedbench.datasets import load
+    >>> chosen = select(load("mini").prompts, num_prompts=22, rng=np.random.default_rng(0))
+    >>> len({prompt.category for prompt in chosen}), len(chosen)
+    (11, 22)
+    """
+    for name in categories:
+        if name not in CATEGORIES:
+            raise UnknownNameError("category", name, CATEGORIES)
+    kept = [prompt for prompt in prompts if not categories or prompt.category in categories]
+    missing = set(categories) - {prompt.category for prompt in kept}
+    if missing:
+        raise DataError(f"the data set has no prompt of category {', '.join(sorted(missing))}")
+    shuffled = [kept[i] for i in rng.permutation(len(kept))]
+    if num_prompts is None:
+        return shuffled
+    if not 1 <= num_prompts <= len(kept):
+        raise CallError(f"--num-prompts {num_prompts}: must lie between 1 and {len(kept)} here")
+    return _stratified(shuffled, num_prompts)
+
+
+def _stratified(shuffled: Sequence[Prompt], num_prompts: int) -> list[Prompt]:
+    """Take prompts category by category, one each in turn, and keep the shuffled order."""
+    rank: dict[str, int] = {}
+    order: list[tuple[int, int]] = []
+    for position, prompt in enumerate(shuffled):
+        nth = rank.get(prompt.category, 0)
+        rank[prompt.category] = nth + 1
+        order.append((nth, position))
+    taken = {position for _, position in sorted(order)[:num_prompts]}
+    return [prompt for position, prompt in enumerate(shuffled) if position in taken]

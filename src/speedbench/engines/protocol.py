@@ -1,0 +1,48 @@
+"""What an engine is to speedbench: two pure functions and a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from speedbench.errors import SpeedbenchError
+from speedbench.records import Event, HttpCall, Request, Response
+
+
+class StreamError(SpeedbenchError):
+    """The recorded bytes of one request are not a complete answer; that request has failed.
+
+    `kind` is one word for the table of failures, the text is the detail.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class Engine(Protocol):
+    """An engine adapter.  Both methods are pure and tested on recorded bytes."""
+
+    @property
+    def name(self) -> str:
+        """The name used on the command line."""
+        ...
+
+    @property
+    def takes_token_ids(self) -> bool:
+        """Whether requests go out as token ids (else as messages, which lowers what is claimed)."""
+        ...
+
+    def build_request(self, request: Request, *, model: str) -> HttpCall:
+        """Return the streaming POST that asks the engine for `request`."""
+        ...
+
+    def decode(self, request: Request, events: Sequence[Event]) -> Response:
+        """Return what the recorded bytes say.
+
+        Raises
+        ------
+        StreamError
+            When the bytes are not a complete, well-formed answer.
+        """
+        ...

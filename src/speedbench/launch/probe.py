@@ -1,0 +1,78 @@
+"""Ask a server what it is, before anything is measured."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from speedbench.errors import EngineError
+
+PROBE_TIMEOUT_S = 10.0
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server says about itself; None where it says nothing."""
+
+    model: str
+    max_context: int | None = None
+    details: dict[str, Any] = {}
+
+
+async def identify(session: aiohttp.ClientSession, url: str, model: str | None) -> Identity:
+    """Return the server's model (the one asked for, or its first).
+
+    Raises
+    ------
+    EngineError
+        When nothing answers, when what answers is not an OpenAI-compatible server, or when it does
+        not serve the model asked for.
+    """
+    listing = await _get_json(session, url, "v1/models")
+    models = listing.get("data") if isinstance(listing, dict) else None
+    if not isinstance(models, list) or not all(isinstance(m, dict) and "id" in m for m in models):
+        raise EngineError(
+            f"{url} answers, but not like a language-model server: /v1/models holds no list of "
+            "models; is this the right port?"
+        )
+    names = [str(entry["id"]) for entry in models]
+    if not names:
+        raise EngineError(f"{url} serves no model")
+    if model is not None and model not in names:
+        raise EngineError(f"{url} does not serve {model!r}; it serves {', '.join(names)}")
+    chosen = models[names.index(model) if model else 0]
+    return Identity(model=str(chosen["id"]), max_context=chosen.get("max_model_len"))
+
+
+async def health(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """Return the embedded engine's account of itself."""
+    details: dict[str, Any] = await _get_json(session, url, "health")
+    return details
+
+
+async def _get_json(session: aiohttp.ClientSession, url: str, path: str) -> Any:
+    timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+    try:
+        async with session.get(path, timeout=timeout) as response:
+            body = await response.read()
+            if response.status in (401, 403):
+                raise EngineError(
+                    f"{url} refuses us (HTTP {response.status}): set SPEEDBENCH_API_KEY to its key"
+                )
+            if response.status != 200:
+                raise EngineError(
+                    f"{url} answers /{path} with HTTP {response.status}: not an OpenAI-compatible "
+                    "server, or not the right path; give the URL without /v1"
+                )
+    except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        reason = str(error) or "no answer in time"
+        raise EngineError(f"cannot reach {url}: {reason}; is the server running?") from error
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EngineError(
+            f"{url} answers, but not like a language-model server: /{path} is not JSON; is this the "
+            "right port?"
+        ) from error

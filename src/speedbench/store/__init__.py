@@ -1,0 +1,31 @@
+"""Run and study directories: what is in them, who may write, and how nothing is lost."""
+
+from __future__ import annotations
+
+from speedbench.store.run_directory import (
+    Manifest,
+    RunDirectory,
+    difference,
+    environment,
+    now,
+    read_manifest,
+    read_prompts,
+    write_tables,
+)
+from speedbench.store.files import read_json, write_json
+from speedbench.store.summary_file import read_summary, write_summary
+
+__all__ = [
+    "Manifest",
+    "RunDirectory",
+    "difference",
+    "environment",
+    "now",
+    "read_json",
+    "read_manifest",
+    "read_prompts",
+    "read_summary",
+    "write_json",
+    "write_summary",
+    "write_tables",
+]

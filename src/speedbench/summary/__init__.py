@@ -1,0 +1,13 @@
+"""From columns to named estimates: which figures a run or a study reports, of which slices.
+
+The arithmetic is in the pure rooms; here it is applied to every slice, and each result gets its
+name, its unit, its evidence and its interval.
+"""
+
+from __future__ import annotations
+
+from speedbench.summary.columns import RunColumns
+from speedbench.summary.of_run import DEMO_NOTE, of_run
+from speedbench.summary.of_study import StudyRun, of_study
+
+__all__ = ["DEMO_NOTE", "RunColumns", "StudyRun", "of_run", "of_study"]

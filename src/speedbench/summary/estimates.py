@@ -1,0 +1,162 @@
+"""Named estimates of one slice of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from speedbench import acceptance, stats, timing
+from speedbench.records import Estimate
+from speedbench.summary.columns import RunColumns, Slice
+
+N_RESAMPLES = 2000
+SEED = 2_604_09557
+"""Of the resampling: a summary recomputed from the same journal is the same to the digit."""
+
+EVIDENCE = {
+    "A": "tier A: the engine's own per-step counts",
+    "B": "tier B: the engine's per-request histogram",
+    "C": "tier C: token ids per chunk, checked against step counts",
+    "D": "tier D: counters of the whole server",
+    "none": "none",
+}
+STAMPS = "client stamps at the socket read"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A name, a unit and an interval."""
+
+    estimand: str
+    unit: str
+    interval: stats.Interval
+    evidence: str
+
+    def estimate(self) -> Estimate:
+        """Return it as the record that is written."""
+        found = self.interval
+        return Estimate(
+            estimand=self.estimand,
+            value=found.value,
+            low=found.low,
+            high=found.high,
+            n=found.n,
+            unit=self.unit,
+            evidence=self.evidence,
+            confidence=found.confidence,
+            note=found.note,
+        )
+
+
+def fresh_rng() -> np.random.Generator:
+    """Return the generator of one interval; each starts anew, so none depends on its neighbours."""
+    return np.random.default_rng(SEED)
+
+
+def acceptance_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
+    """Yield every acceptance figure of a slice; nothing where the engine gave no evidence."""
+    if columns.tier == "none":
+        return
+    evidence = EVIDENCE[columns.tier]
+    sums = columns.acceptance_sums(where)
+    ratios = {
+        "al_per_step": sums.al_per_step,
+        "al_per_request": sums.al_per_request,
+        "al_given_draft": sums.al_given_draft,
+    }
+    for name, ratio in ratios.items():
+        yield Figure(name, "tokens/step", interval_of(ratio), evidence)
+    yield Figure("acceptance_share", "accepted/drafted", interval_of(sums.acceptance_share), evidence)
+    for position in range(1, sums.max_draft + 1):
+        rate = interval_of(sums.rate(position))
+        yield Figure(f"ar_{position}", "probability", rate, evidence)
+    if sums.max_draft:
+        full = acceptance.al_at_full_draft_length(sums)
+        interval = stats.Interval(full.value, np.nan, np.nan, full.n, note=full.note)
+        yield Figure("al_at_full_draft_length", "tokens/step", interval, evidence)
+
+
+def interval_of(ratio: acceptance.Ratio) -> stats.Interval:
+    """Return the interval of a ratio of sums over prompts."""
+    return stats.ratio_interval(
+        ratio.num, ratio.den, rng=fresh_rng(), n_resamples=N_RESAMPLES, note=ratio.note
+    )
+
+
+def text_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
+    """Yield how repetitive the answers are: loops inflate acceptance."""
+    mask = columns.mask(where)
+    answers = columns.finished.filter(pl.Series(mask))["output_ids"]
+    if answers.null_count():
+        return
+    shares = [acceptance.distinct_ngram_share(ids.to_numpy()) for ids in answers]
+    interval = stats.mean_interval(
+        shares, clusters=columns.prompt_of_request[mask], rng=fresh_rng(), n_resamples=N_RESAMPLES
+    )
+    yield Figure("distinct_3gram_share", "share", interval, "output token ids")
+
+
+def timing_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
+    """Yield TTFT, and decode speed where the tokens of a chunk are known."""
+    mask = columns.mask(where)
+    prompts = columns.prompt_of_request[mask]
+    table = columns.finished.filter(pl.Series(mask))
+    ttft_s = ((table["first_ns"] - table["sent_ns"]) * 1e-9).cast(pl.Float64).fill_null(np.nan)
+    for percent in (50, 99):
+        interval = stats.quantile_interval(
+            ttft_s.to_numpy(), percent / 100, clusters=prompts, rng=fresh_rng()
+        )
+        yield Figure(f"ttft_s_p{percent}", "s", interval, STAMPS)
+    streams = columns.streams
+    if streams is None:
+        yield from _tpot_by_vllm(table, prompts)
+        return
+    n_prompts = len(columns.prompts)
+    unit = np.where(mask, columns.prompt_of_request, n_prompts)
+    sums = timing.decode_sums_by(streams, unit, n_prompts + 1)
+    speed = stats.ratio_interval(
+        sums.tokens[:-1], sums.seconds[:-1], rng=fresh_rng(), n_resamples=N_RESAMPLES
+    )
+    yield Figure("user_tps", "tokens/s", speed, f"{STAMPS}; the first chunk's tokens excluded")
+
+
+def _tpot_by_vllm(table: pl.DataFrame, prompts: np.ndarray) -> Iterator[Figure]:
+    """Yield TPOT as vLLM defines it, which takes the first chunk for one token."""
+    gaps = (table["last_ns"] - table["first_ns"]).cast(pl.Float64) * 1e-9
+    tokens = table["n_output_tokens"].cast(pl.Float64) - 1
+    tpot_s = (gaps / tokens.set(tokens < 1, None)).fill_null(np.nan).to_numpy()
+    interval = stats.mean_interval(tpot_s, clusters=prompts, rng=fresh_rng())
+    evidence = f"{STAMPS} and the server's usage; first chunk taken for one token, as vLLM does"
+    yield Figure("tpot_vllm_s", "s/token", interval, evidence)
+
+
+def step_latency(columns: RunColumns, batch: int) -> stats.Interval:
+    """Return seconds per pure decode iteration at exactly this batch size.
+
+    Blocks of the run are resampled, because the iterations of one block drift together.
+    """
+    table = columns.step_table.filter(
+        (pl.col("batch") == batch) & ~pl.col("mixed") & pl.col("seconds").is_not_null()
+    ).unique("ended_ns")  # the requests of one batch share the iteration
+    per_block = table.group_by("block").agg(pl.col("seconds").sum(), pl.len()).sort("block")
+    found = stats.ratio_interval(
+        per_block["seconds"].to_numpy(), per_block["len"].to_numpy(), rng=fresh_rng()
+    )
+    note = f"{len(table)} iterations at batch {batch}, prefills left out; n counts blocks"
+    return found.noted(note)
+
+
+def throughput_figures(columns: RunColumns) -> Iterator[Figure]:
+    """Yield output TPS over the whole run; one number, no interval."""
+    table = columns.finished
+    tokens, seconds = table["n_output_tokens"], (table["ended_ns"].max(), table["sent_ns"].min())
+    if not len(table) or tokens.null_count():
+        return
+    span_s = (seconds[0] - seconds[1]) * 1e-9  # type: ignore[operator]
+    note = "first send to last end, all blocks and the pauses between them; no interval"
+    value = float(tokens.sum()) / span_s
+    interval = stats.Interval(value, np.nan, np.nan, len(columns.prompts), note=note)
+    yield Figure("output_tps_whole_run", "tokens/s", interval, STAMPS)

@@ -1,0 +1,195 @@
+"""From exchanges to columns: the only place where events become arrays.
+
+A trace holds three tables, in polars frames that are written to Parquet as they are:
+
+- `requests`: one row per request, also the failed ones;
+- `chunks`: one row per streamed chunk;
+- `steps`: one row per decode step, where the engine's evidence tells steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from speedbench.errors import TraceError
+from speedbench.records import Event, Failed, Prompt, Request, Response
+
+Decode = Callable[[Request, Sequence[Event]], Response]
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt at one request, as the journal holds it: what went out and what came back."""
+
+    request: Request
+    block: int
+    scheduled_ns: int
+    sent_ns: int
+    ended_ns: int
+    events: Sequence[Event]
+    failed: Failed | None
+
+
+REQUEST_SCHEMA: dict[str, Any] = {
+    "request": pl.Int64,
+    "request_id": pl.String,
+    "prompt_id": pl.String,
+    "turn": pl.Int64,
+    "category": pl.String,
+    "subcategory": pl.String,
+    "difficulty": pl.String,
+    "language": pl.String,
+    "block": pl.Int64,
+    "input_hash": pl.String,
+    "n_input_tokens": pl.Int64,
+    "scheduled_ns": pl.Int64,
+    "sent_ns": pl.Int64,
+    "first_ns": pl.Int64,
+    "last_ns": pl.Int64,
+    "ended_ns": pl.Int64,
+    "n_output_tokens": pl.Int64,
+    "n_first_chunk_tokens": pl.Int64,
+    "n_prefill_tokens": pl.Int64,
+    "n_step_tokens": pl.Int64,
+    "tier": pl.String,
+    "finish_reason": pl.String,
+    "failure_kind": pl.String,
+    "failure_detail": pl.String,
+    "output_ids": pl.List(pl.Int64),
+    "output_text": pl.String,
+}
+CHUNK_SCHEMA: dict[str, Any] = {
+    "request": pl.Int64,
+    "chunk": pl.Int64,
+    "at_ns": pl.Int64,
+    "n_tokens": pl.Int64,
+}
+STEP_SCHEMA: dict[str, Any] = {
+    "request": pl.Int64,
+    "step": pl.Int64,
+    "ended_ns": pl.Int64,
+    "emitted": pl.Int64,
+    "drafted": pl.Int64,
+    "accepted": pl.Int64,
+    "observed": pl.Int64,
+    "truncated": pl.Boolean,
+    "seconds": pl.Float64,
+    "mixed": pl.Boolean,
+    "batch": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The three tables of one run."""
+
+    requests: pl.DataFrame
+    chunks: pl.DataFrame
+    steps: pl.DataFrame
+
+
+def build(attempts: Iterable[Attempt], prompts: Mapping[str, Prompt], decode: Decode) -> Trace:
+    """Decode every attempt and lay it out in columns.
+
+    Parameters
+    ----------
+    attempts
+        The attempt that counts for each request, in the order sent.
+    prompts
+        The prompts by id, for the columns that describe a request.
+    decode
+        The engine's reading of its own bytes.
+
+    Raises
+    ------
+    TraceError
+        When an attempt belongs to no prompt, or the tokens of its prefill and steps do not add up to
+        what the engine reports.
+    """
+    requests: list[dict[str, Any]] = []
+    chunks: list[dict[str, Any]] = []
+    steps: list[dict[str, Any]] = []
+    for number, attempt in enumerate(attempts):
+        prompt = prompts.get(attempt.request.prompt_id)
+        if prompt is None:
+            raise TraceError(
+                f"request {attempt.request.id} belongs to prompt {attempt.request.prompt_id!r}, which "
+                "this run's data set does not hold"
+            )
+        response = None if attempt.failed else decode(attempt.request, attempt.events)
+        requests.append({"request": number, **_request_row(attempt, prompt, response)})
+        if response is None:
+            continue
+        _check_conservation(attempt.request, response)
+        chunks += [
+            {"request": number, "chunk": i, "at_ns": chunk.at_ns, "n_tokens": chunk.n_tokens}
+            for i, chunk in enumerate(response.chunks)
+        ]
+        steps += [
+            {"request": number, "step": i, **msgspec.structs.asdict(step)}
+            for i, step in enumerate(response.steps)
+        ]
+    return Trace(
+        pl.DataFrame(requests, schema=REQUEST_SCHEMA),
+        pl.DataFrame(chunks, schema=CHUNK_SCHEMA),
+        pl.DataFrame(steps, schema=STEP_SCHEMA),
+    )
+
+
+def _request_row(attempt: Attempt, prompt: Prompt, response: Response | None) -> dict[str, Any]:
+    request, failed = attempt.request, attempt.failed
+    sent = {
+        "request_id": request.id,
+        "prompt_id": prompt.id,
+        "turn": request.turn,
+        "category": prompt.category,
+        "subcategory": prompt.subcategory,
+        "difficulty": prompt.difficulty,
+        "language": prompt.language,
+        "block": attempt.block,
+        "input_hash": request.input_hash,
+        "n_input_tokens": None if request.input_ids is None else len(request.input_ids),
+        "scheduled_ns": attempt.scheduled_ns,
+        "sent_ns": attempt.sent_ns,
+        "ended_ns": attempt.ended_ns,
+        "failure_kind": failed.kind if failed else None,
+        "failure_detail": failed.detail if failed else None,
+    }
+    return sent if response is None else {**sent, **_response_columns(response, sent)}
+
+
+def _response_columns(response: Response, sent: Mapping[str, Any]) -> dict[str, Any]:
+    chunks = response.chunks
+    ids = None
+    if all(chunk.token_ids is not None for chunk in chunks):
+        ids = [token for chunk in chunks for token in chunk.token_ids or ()]
+    return {
+        "n_input_tokens": response.n_input_tokens or sent["n_input_tokens"],
+        "first_ns": chunks[0].at_ns if chunks else None,
+        "last_ns": chunks[-1].at_ns if chunks else None,
+        "n_output_tokens": response.n_output_tokens,
+        "n_first_chunk_tokens": chunks[0].n_tokens if chunks else None,
+        "n_prefill_tokens": response.n_prefill_tokens,
+        "n_step_tokens": sum(step.emitted for step in response.steps) if response.tier != "none" else None,
+        "tier": response.tier,
+        "finish_reason": response.finish_reason,
+        "output_ids": ids,
+        "output_text": "".join(chunk.text for chunk in chunks),
+    }
+
+
+def _check_conservation(request: Request, response: Response) -> None:
+    """Tokens in steps and the prefill token are all tokens there are, or something was misread."""
+    if response.tier == "none" or response.n_output_tokens is None:
+        return
+    in_steps = sum(step.emitted for step in response.steps)
+    prefill = response.n_prefill_tokens or 0
+    if in_steps + prefill != response.n_output_tokens:
+        raise TraceError(
+            f"request {request.id}: {in_steps} tokens in {len(response.steps)} steps and {prefill} "
+            f"from the prefill are not the {response.n_output_tokens} that the engine reports"
+        )
