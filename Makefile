@@ -15,7 +15,7 @@ STAMP := .venv/.setup-stamp
 
 # `$(call timed,COMMANDS,NEXT)`: their wall time, then what to look at next.  They are one
 # && chain, so the first that fails fails make.
-timed = @began=$$(date +%s); $(1) && echo "wall time: $$(($$(date +%s) - began)) s" && echo "next: $(2)"
+timed = @began=$$(date +%s); $(1) && echo "wall time: $$(($$(date +%s) - began)) s" && echo "next: $(strip $(2))"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format lock docs clean
@@ -30,8 +30,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "setup: no Python >= 3.11 with venv found; say make setup PYTHON=..." >&2; exit 4; }
 	@$(PYTHON) tools/setup.py
 
+DEMO := speedbench-runs/demo-$(shell date +%Y%m%d-%H%M%S)
 demo: ## the whole story on a real engine, no arguments
-	$(call timed,$(MAKE) --no-print-directory setup && $(BIN)/speedbench quickstart,open the report whose path is printed above)
+	$(call timed,$(MAKE) --no-print-directory setup && $(BIN)/speedbench quickstart --output $(DEMO),\
+	open $(DEMO)/report.html; the estimates are in $(DEMO)/summary.json)
 
 test: ## check, then the tests
 	$(call timed,$(MAKE) --no-print-directory check && $(BIN)/python -m pytest,make demo)

@@ -50,10 +50,13 @@ class EmbeddedConfig(_Frozen):
             raise ValueError(str(UnknownNameError("pair", self.pair, PAIRS)))
         if self.method == "none" and self.draft_length is not None:
             raise ValueError(
-                f"--draft-length {self.draft_length}: method 'none' drafts nothing; leave it out or "
-                "choose --method ngram or draft_model"
+                f"--draft-length {self.draft_length}: method 'none' drafts nothing; leave it out "
+                "or choose --method ngram or draft_model"
             )
-        if self.draft_length is not None and not 1 <= self.draft_length <= MAX_EMBEDDED_DRAFT_LENGTH:
+        if (
+            self.draft_length is not None
+            and not 1 <= self.draft_length <= MAX_EMBEDDED_DRAFT_LENGTH
+        ):
             raise ValueError(
                 f"--draft-length {self.draft_length}: must lie between 1 and "
                 f"{MAX_EMBEDDED_DRAFT_LENGTH} on the embedded engine"
@@ -114,14 +117,11 @@ class RunConfig(_Frozen):
     def cell(self) -> Cell:
         """The cell that this run measures."""
         engine = self.engine
-        embedded = isinstance(engine, EmbeddedConfig)
+        how: dict[str, Any] = {"method": AS_SERVED, "draft_length": None}
+        if isinstance(engine, EmbeddedConfig):
+            how = engine.model_dump(include={"method", "draft_length", "pair"})
         return Cell(
-            engine=engine.engine,
-            method=engine.method if embedded else AS_SERVED,
-            draft_length=engine.draft_length if embedded else None,
-            pair=engine.pair if embedded else "",
-            concurrency=self.load.concurrency,
-            repeat=self.repeat,
+            engine=engine.engine, concurrency=self.load.concurrency, repeat=self.repeat, **how
         )
 
     @property

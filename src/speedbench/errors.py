@@ -1,5 +1,7 @@
 """Every exception that speedbench raises on purpose.
 
+::
+
     SpeedbenchError                 one sentence: what is wrong, where, what to do
     ├── CallError                   the call is wrong (exit 2)
     │   ├── UnknownNameError        a name outside a known list; offers the nearest one

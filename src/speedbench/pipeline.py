@@ -60,9 +60,7 @@ class OpenRun:
 # --- one run -----------------------------------------------------------------------------------
 
 
-def run(
-    config: RunConfig, output: Path, *, resume: bool, observer: load.Observer
-) -> Summary:
+def run(config: RunConfig, output: Path, *, resume: bool, observer: load.Observer) -> Summary:
     """Measure one engine on one data set at one load, and write the run directory."""
     data = datasets.load(config.data.source)
     prompts = chosen_prompts(config, data)
@@ -255,9 +253,7 @@ def analyse_run(path: Path) -> Summary:
 
 def write_tables(path: Path, columns: trace.Trace) -> None:
     """Write the three tables of a trace into its run directory."""
-    store.write_tables(
-        path, requests=columns.requests, chunks=columns.chunks, steps=columns.steps
-    )
+    store.write_tables(path, requests=columns.requests, chunks=columns.chunks, steps=columns.steps)
 
 
 def cell_of(manifest: store.Manifest) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A small study on the embedded engine: no speculation, prompt lookup, draft model, two loads.
 
 All engines of a repeat are up at the same time and measured in turns, block by block: a block of
-prompts goes through every method at one load before the next block begins, in an order that rotates.
+prompts goes through every method at one load before the next block begins, in a rotating order.
 Whatever the machine does meanwhile, it does to all of them.  A repeat is a fresh launch of every
 engine, the unit in which times vary.
 """
@@ -22,6 +22,7 @@ from speedbench.config import RunConfig, validated
 from speedbench.errors import CallError
 from speedbench.records import Prompt, Summary
 
+DATA = "mini"
 STUDY_SCHEMA_VERSION = 1
 
 
@@ -30,12 +31,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     draft_length: int = 3
     concurrencies: tuple[int, ...] = (1, 8)
-    repeats: int = 2
+    repeats: int = 1
     blocks: int = 4
-    max_tokens: int = 40
+    max_tokens: int = 48
     repetition_penalty: float = 1.2
     num_prompts: int | None = None
-    side_prompts: int = 11
+    side_prompts: int = 22
     seed: int = 0
 
     @property
@@ -111,7 +112,7 @@ def run(plan: Plan, output: Path, *, resume: bool, observer: StudyObserver) -> S
 
 def n_requests(plan: Plan) -> int:
     """Return how many requests the plan sends."""
-    data = datasets.load("mini")
+    data = datasets.load(DATA)
     configs = [c for repeat in range(plan.repeats) for c in plan.configs(repeat)]
     return sum(
         len(prompt.turns)
@@ -121,27 +122,25 @@ def n_requests(plan: Plan) -> int:
 
 
 async def _measure(plan: Plan, output: Path, resume: bool, observer: StudyObserver) -> None:
-    data = datasets.load("mini")
+    data = datasets.load(DATA)
     _write_study(plan, output, resume)
     for repeat in range(plan.repeats):
         async with _slots(list(plan.configs(repeat)), output, data, resume) as slots:
             await _in_turns(plan, slots, repeat, observer)
     async with _slots(list(plan.side_configs()), output, data, resume) as slots:
-        for slot in slots:
-            prompts = pipeline.chosen_prompts(slot.open_run.config, data)
-            await _one_block(slot, prompts, 0, observer)
+        await _in_turns(plan, slots, 0, observer)
 
 
 async def _in_turns(
     plan: Plan, slots: Sequence[_Slot], repeat: int, observer: StudyObserver
 ) -> None:
     """Send each block of prompts through every run, the order rotating from block to block."""
-    prompts = pipeline.chosen_prompts(slots[0].open_run.config, datasets.load("mini"))
+    prompts = pipeline.chosen_prompts(slots[0].open_run.config, datasets.load(DATA))
     for block in range(plan.blocks):
         share = prompts[block :: plan.blocks]
         for concurrency in plan.concurrencies:
             at_load = [s for s in slots if s.open_run.config.load.concurrency == concurrency]
-            turn = (block + repeat) % len(at_load)
+            turn = (block + repeat) % max(len(at_load), 1)
             for slot in at_load[turn:] + at_load[:turn]:
                 await _one_block(slot, share, block, observer)
 
@@ -230,7 +229,7 @@ def _notes(plan: Plan) -> list[str]:
         f"Greedy decoding with repetition penalty {plan.repetition_penalty}, answers of at most "
         f"{plan.max_tokens} tokens: a model this small would fall into loops otherwise, and loops "
         "inflate acceptance.",
-        "The target was made as slow beside its drafter as a real one, by layers that cost time and "
-        "change no output; c_draft and c_verify are measured, and the unexpanded pair's own result is "
-        "given beside.",
+        "The target was made as slow beside its drafter as a real one, by layers that cost time "
+        "and change no output; c_draft and c_verify are measured, and the unexpanded pair's own "
+        "result is given beside.",
     ]

@@ -107,8 +107,8 @@ def build(attempts: Iterable[Attempt], prompts: Mapping[str, Prompt], decode: De
     Raises
     ------
     TraceError
-        When an attempt belongs to no prompt, or the tokens of its prefill and steps do not add up to
-        what the engine reports.
+        When an attempt belongs to no prompt, or the tokens of its prefill and steps do not add up
+        to what the engine reports.
     """
     requests: list[dict[str, Any]] = []
     chunks: list[dict[str, Any]] = []
@@ -117,8 +117,8 @@ def build(attempts: Iterable[Attempt], prompts: Mapping[str, Prompt], decode: De
         prompt = prompts.get(attempt.request.prompt_id)
         if prompt is None:
             raise TraceError(
-                f"request {attempt.request.id} belongs to prompt {attempt.request.prompt_id!r}, which "
-                "this run's data set does not hold"
+                f"request {attempt.request.id} belongs to prompt {attempt.request.prompt_id!r}, "
+                "which this run's data set does not hold"
             )
         response = None if attempt.failed else decode(attempt.request, attempt.events)
         requests.append({"request": number, **_request_row(attempt, prompt, response)})
@@ -174,7 +174,9 @@ def _response_columns(response: Response, sent: Mapping[str, Any]) -> dict[str, 
         "n_output_tokens": response.n_output_tokens,
         "n_first_chunk_tokens": chunks[0].n_tokens if chunks else None,
         "n_prefill_tokens": response.n_prefill_tokens,
-        "n_step_tokens": sum(step.emitted for step in response.steps) if response.tier != "none" else None,
+        "n_step_tokens": sum(step.emitted for step in response.steps)
+        if response.tier != "none"
+        else None,
         "tier": response.tier,
         "finish_reason": response.finish_reason,
         "output_ids": ids,

@@ -62,10 +62,14 @@ def chunk_convention_rates(counts: ArrayLike) -> NDArray[np.float64]:
     array([1. , 0.5, 0.5])
     """
     histogram = _histogram(counts)
-    at_least = np.cumsum(histogram[::-1])[::-1].astype(np.float64)
-    before = np.concatenate([at_least[:1], at_least[:-1]])
-    rates = np.full(len(at_least), np.nan)
-    np.divide(at_least, before, out=rates, where=before > 0)
+    total = histogram.sum()
+    if not total:
+        return np.full(len(histogram), np.nan)
+    # The ratio of two shares, as printed there: the last digit depends on it.
+    share = np.cumsum(histogram[::-1])[::-1] / total
+    before = np.concatenate([share[:1], share[:-1]])
+    rates = np.full(len(share), np.nan)
+    np.divide(share, before, out=rates, where=before > 0)
     return rates
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 RUNS = Path("speedbench-runs")
 
 
-def quickstart(*, output: Path | None = None, repeats: int = 2, resume: bool = False) -> int:
+def quickstart(*, output: Path | None = None, repeats: int = 1, resume: bool = False) -> int:
     """The whole story on the embedded engine.
 
     Parameters

@@ -70,13 +70,15 @@ def _prompt(line: bytes, where: str) -> Prompt:
         turns = row["turns"]
         category = row["category"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where}: not a JSON object with 'turns' and 'category' ({error})") from error
+        raise DataError(
+            f"{where}: not a JSON object with 'turns' and 'category' ({error})"
+        ) from error
     if not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
         raise DataError(f"{where}: 'turns' must be a list of non-empty strings")
     if turns[0].startswith(PLACEHOLDER):
         raise DataError(
-            f"{where}: this row holds the placeholder of nvidia/SPEED-Bench, not a prompt; resolve it "
-            "with NVIDIA's prepare_data.py (Model-Optimizer, examples/specdec_bench) first"
+            f"{where}: this row holds the placeholder of nvidia/SPEED-Bench, not a prompt; resolve "
+            "it with NVIDIA's prepare_data.py (Model-Optimizer, examples/specdec_bench) first"
         )
     if category not in CATEGORIES:
         raise DataError(f"{where}: {UnknownNameError('category', category, CATEGORIES)}")

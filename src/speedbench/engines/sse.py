@@ -12,8 +12,8 @@ DONE = b"[DONE]"
 def messages(events: Iterable[Event]) -> Iterator[tuple[int, bytes]]:
     r"""Yield the data of each complete event with the stamp of the read that completed it.
 
-    Only the ``data`` field is read; lines may end in LF or CRLF; a ``data`` field of several lines is
-    joined by LF.  An unfinished event at the end of the stream is not yielded.
+    Only the ``data`` field is read; lines may end in LF or CRLF; a ``data`` field of several lines
+    is joined by LF.  An unfinished event at the end of the stream is not yielded.
 
     >>> reads = [Event(1, b'data: {"a"'), Event(2, b': 1}\n\ndata: [DONE]\n\n')]
     >>> list(messages(reads))

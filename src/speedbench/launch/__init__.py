@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speedbench.launch.process import ServerProcess, launched
 from speedbench.launch.probe import Identity, health, identify
+from speedbench.launch.process import ServerProcess, launched
 
 __all__ = ["Identity", "ServerProcess", "health", "identify", "launched"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import aiohttp
@@ -66,13 +65,13 @@ async def _get_json(session: aiohttp.ClientSession, url: str, path: str) -> Any:
                     f"{url} answers /{path} with HTTP {response.status}: not an OpenAI-compatible "
                     "server, or not the right path; give the URL without /v1"
                 )
-    except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
         reason = str(error) or "no answer in time"
         raise EngineError(f"cannot reach {url}: {reason}; is the server running?") from error
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EngineError(
-            f"{url} answers, but not like a language-model server: /{path} is not JSON; is this the "
-            "right port?"
+            f"{url} answers, but not like a language-model server: /{path} is not JSON; is this "
+            "the right port?"
         ) from error

@@ -36,8 +36,8 @@ def launched(
 ) -> Iterator[ServerProcess]:
     """Run `command` as long as the block lasts.
 
-    The command must print one JSON line ``{"ready": {"port": ...}}`` when it listens on loopback, and
-    must end when its standard input closes: so it ends with us even when we are killed.
+    The command must print one JSON line ``{"ready": {"port": ...}}`` when it listens on loopback,
+    and must end when its standard input closes: so it ends with us even when we are killed.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def _await_ready(process: subprocess.Popen[bytes], log: Path, timeout_s: float) 
         except Empty:
             if process.poll() is not None:
                 raise EngineError(
-                    f"the engine ended with code {process.returncode} before it was ready; its last "
-                    f"lines: {last_lines(log)}"
+                    f"the engine ended with code {process.returncode} before it was ready; its "
+                    f"last lines: {last_lines(log)}"
                 ) from None
             continue
         if line.startswith(b'{"ready"'):

@@ -1,8 +1,8 @@
 """A closed loop of conversations over HTTP: so many in flight, no more and no fewer.
 
 While a stream runs, the client does two things with it: it stamps each read of the socket and puts
-the bytes into the journal.  An answer is decoded when its stream has ended, because the next turn of
-the conversation needs it and because a stream may end in an error.
+the bytes into the journal.  An answer is decoded when its stream has ended, because the next turn
+of the conversation needs it and because a stream may end in an error.
 """
 
 from __future__ import annotations
@@ -191,9 +191,7 @@ def open_session(base_url: str, api_key: str | None = None) -> aiohttp.ClientSes
     )
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     connector = aiohttp.TCPConnector(limit=0)  # the closed loop is the limit
-    return aiohttp.ClientSession(
-        base_url, timeout=timeout, headers=headers, connector=connector
-    )
+    return aiohttp.ClientSession(base_url, timeout=timeout, headers=headers, connector=connector)
 
 
 def _decode(

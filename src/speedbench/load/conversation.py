@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from speedbench.errors import DataError
@@ -56,11 +57,11 @@ class Conversation:
 
 
 def reject_too_long(
-    prompts: list[Prompt], tokenizer: ChatTokenizer, max_tokens: int, max_context: int
+    prompts: Sequence[Prompt], tokenizer: ChatTokenizer, max_tokens: int, max_context: int
 ) -> None:
     """Refuse a prompt that cannot fit the model's context, before anything is measured.
 
-    Only what the user says is known beforehand; answers of earlier turns are counted at their limit.
+    Only what the user says is known beforehand; answers are counted at their limit.
 
     Raises
     ------

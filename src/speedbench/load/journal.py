@@ -1,9 +1,10 @@
 """The append-only journal: every byte that came back, and when.
 
 A journal is a sequence of frames, each a 4-byte length and a 4-byte CRC-32 of its payload, both
-little-endian, then the payload: one MessagePack record.  A frame that is cut short or whose checksum
-is off ends the journal: everything before it stands.  A record has reached the operating system when
-the request it belongs to has ended, so killing the process at any moment loses no finished request.
+little-endian, then the payload: one MessagePack record.  A frame that is cut short or whose
+checksum is off ends the journal: everything before it stands.  A record has reached the operating
+system when the request it belongs to has ended, so killing the process at any moment loses no
+finished request.
 """
 
 from __future__ import annotations
@@ -152,7 +153,9 @@ def read_journal(path: Path) -> Recording:
             continue
         exchange = exchanges.get(record.key)
         if exchange is None or exchange.ended is not None:
-            raise TraceError(f"{path}: a record of attempt {record.key} stands outside that attempt")
+            raise TraceError(
+                f"{path}: a record of attempt {record.key} stands outside that attempt"
+            )
         if isinstance(record, Data):
             exchange.events.append(Event(record.at_ns, record.data))
         else:

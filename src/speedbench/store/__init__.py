@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from speedbench.store.files import read_json, write_json
 from speedbench.store.run_directory import (
     Manifest,
     RunDirectory,
@@ -12,7 +13,6 @@ from speedbench.store.run_directory import (
     read_prompts,
     write_tables,
 )
-from speedbench.store.files import read_json, write_json
 from speedbench.store.summary_file import read_summary, write_summary
 
 __all__ = [

@@ -59,7 +59,9 @@ def read_json(path: Path, kind: type[Record]) -> Record:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError as error:
-        raise CallError(f"{path.parent} holds no {path.name}: is it the right directory?") from error
+        raise CallError(
+            f"{path.parent} holds no {path.name}: is it the right directory?"
+        ) from error
     except msgspec.DecodeError as error:
         raise CallError(f"{path} cannot be read: {error}") from error
 

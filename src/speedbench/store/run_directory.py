@@ -100,10 +100,12 @@ class RunDirectory:
 
     @property
     def journal(self) -> Path:
+        """The journal of the one worker."""
         return self.path / "journal" / "worker-0.journal"
 
     @property
     def engine_log(self) -> Path:
+        """What a launched engine writes to its error output."""
         return self.path / "engine.log"
 
     def write_manifest(self, manifest: Manifest) -> None:
@@ -137,7 +139,8 @@ class RunDirectory:
         found = read_manifest(self.path).config
         if msgspec.json.decode(msgspec.json.encode(config)) != found:
             raise CallError(
-                f"{self.path} holds another run ({difference(found, config)}): choose another --output"
+                f"{self.path} holds another run ({difference(found, config)}): choose another "
+                "--output"
             )
         if not resume:
             raise CallError(
@@ -198,7 +201,7 @@ def difference(found: Any, wanted: Any, where: str = "") -> str:
 
 
 def _processor() -> str:
-    """Return the processor's marketing name; platform.processor() is empty on most Linux systems."""
+    """Return the processor's name; platform.processor() is empty on most Linux systems."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -38,7 +38,9 @@ def read_summary(path: Path) -> Summary:
         rows = [_row(row) for row in content.pop("estimates")]
         return Summary(**content, estimates=rows)
     except FileNotFoundError as error:
-        raise CallError(f"{path} is missing: run `speedbench report {path.parent}` first") from error
+        raise CallError(
+            f"{path} is missing: run `speedbench report {path.parent}` first"
+        ) from error
     except (msgspec.DecodeError, KeyError, TypeError) as error:
         raise CallError(f"{path} is no summary of speedbench: {error}") from error
 

@@ -69,7 +69,9 @@ def acceptance_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
     }
     for name, ratio in ratios.items():
         yield Figure(name, "tokens/step", interval_of(ratio), evidence)
-    yield Figure("acceptance_share", "accepted/drafted", interval_of(sums.acceptance_share), evidence)
+    yield Figure(
+        "acceptance_share", "accepted/drafted", interval_of(sums.acceptance_share), evidence
+    )
     for position in range(1, sums.max_draft + 1):
         rate = interval_of(sums.rate(position))
         yield Figure(f"ar_{position}", "probability", rate, evidence)
@@ -100,12 +102,15 @@ def text_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
 
 
 def timing_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
-    """Yield TTFT, and decode speed where the tokens of a chunk are known."""
+    """Yield TTFT, and decode speed where the tokens of a chunk are known.
+
+    The tail of TTFT is given for the whole run only: a slice has too few prompts to have one.
+    """
     mask = columns.mask(where)
     prompts = columns.prompt_of_request[mask]
     table = columns.finished.filter(pl.Series(mask))
     ttft_s = ((table["first_ns"] - table["sent_ns"]) * 1e-9).cast(pl.Float64).fill_null(np.nan)
-    for percent in (50, 99):
+    for percent in (50,) if where else (50, 90, 95, 99):
         interval = stats.quantile_interval(
             ttft_s.to_numpy(), percent / 100, clusters=prompts, rng=fresh_rng()
         )
@@ -152,10 +157,11 @@ def step_latency(columns: RunColumns, batch: int) -> stats.Interval:
 def throughput_figures(columns: RunColumns) -> Iterator[Figure]:
     """Yield output TPS over the whole run; one number, no interval."""
     table = columns.finished
-    tokens, seconds = table["n_output_tokens"], (table["ended_ns"].max(), table["sent_ns"].min())
+    tokens = table["n_output_tokens"]
     if not len(table) or tokens.null_count():
         return
-    span_s = (seconds[0] - seconds[1]) * 1e-9  # type: ignore[operator]
+    ended_ns, sent_ns = table["ended_ns"].to_numpy(), table["sent_ns"].to_numpy()
+    span_s = float(ended_ns.max() - sent_ns.min()) * 1e-9
     note = "first send to last end, all blocks and the pauses between them; no interval"
     value = float(tokens.sum()) / span_s
     interval = stats.Interval(value, np.nan, np.nan, len(columns.prompts), note=note)

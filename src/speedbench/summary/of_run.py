@@ -10,8 +10,6 @@ import polars as pl
 from speedbench.records import Row, Summary
 from speedbench.summary.columns import OVERALL, RunColumns
 from speedbench.summary.estimates import (
-    EVIDENCE,
-    STAMPS,
     Figure,
     acceptance_figures,
     step_latency,
@@ -103,5 +101,3 @@ def notes(columns: RunColumns, engine: Mapping[str, Any]) -> list[str]:
             "text chunk is neither a step nor a token."
         )
     return said
-
-

@@ -50,7 +50,9 @@ class ChatTokenizer:
             raw = (directory / "tokenizer.json").read_bytes()
             config: dict[str, Any] = json.loads((directory / "tokenizer_config.json").read_bytes())
         except FileNotFoundError as error:
-            raise DataError(f"{directory} is no tokenizer directory: {error.filename} is missing")
+            raise DataError(
+                f"{directory} is no tokenizer directory: {error.filename} is missing"
+            ) from error
         if not (template := config.get("chat_template")):
             raise DataError(f"{directory / 'tokenizer_config.json'} holds no chat_template")
         special = {
@@ -109,7 +111,9 @@ class ChatTokenizer:
                 **self._special,
             )
         except TemplateError as error:
-            raise DataError(f"the chat template cannot render this conversation: {error}") from error
+            raise DataError(
+                f"the chat template cannot render this conversation: {error}"
+            ) from error
 
 
 def hash_ids(ids: Sequence[int]) -> str:

@@ -18,7 +18,6 @@ from speedbench.engines.protocol import StreamError
 from speedbench.records import Chunk, Event, HttpCall, Request, Response, Step
 
 
-
 class EmbeddedEngine:
     """Token ids out, token ids and engine iterations in."""
 

@@ -35,11 +35,12 @@ class Method:
 
 @dataclass(frozen=True)
 class Output:
-    """What one iteration emitted for one request."""
+    """What one iteration emitted for one request; at its end also the engine's own token count."""
 
     token_ids: list[int]
     drafted: int | None
     finish_reason: str | None
+    n_generated: int | None
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,7 @@ class EngineLoop:
     anybody else either, because everybody waited for the prefill.
     """
 
-    def __init__(
-        self, target: Path, drafter: Path | None, method: Method, *, threads: int
-    ) -> None:
+    def __init__(self, target: Path, drafter: Path | None, method: Method, *, threads: int) -> None:
         self.method = method
         self._running: dict[int, _Running] = {}
         self._n_iterations = 0
@@ -83,10 +82,10 @@ class EngineLoop:
         scheduler.cache_size = CACHE_GB
         scheduler.max_num_batched_tokens = MAX_BATCHED_TOKENS
         scheduler.max_num_seqs = MAX_SEQUENCES
-        # Prefills share their iteration with everybody's decode step.  The other way, in which a
-        # prefill has an iteration to itself, breaks prompt lookup: GenAI 2026.4 appends candidates to
-        # every request before every iteration, also to those that the iteration then leaves out, and
-        # takes the first ones for generated (docs/decisions/0004).
+        # Prefills share their iteration with everybody's decode step.  The other way, in which
+        # a prefill has an iteration to itself, breaks prompt lookup: GenAI 2026.4 appends
+        # candidates to every request before every iteration, also to those that the iteration
+        # then leaves out, and takes the first ones for generated (docs/decisions/0004).
         scheduler.dynamic_split_fuse = True
         scheduler.enable_prefix_caching = False  # a repeat must cost what the first run cost
         extra: dict[str, Any] = {}
@@ -100,6 +99,7 @@ class EngineLoop:
 
     @property
     def busy(self) -> bool:
+        """Whether any request is running."""
         return bool(self._running)
 
     def add(self, key: int, input_ids: list[int], options: dict[str, Any]) -> None:
@@ -152,13 +152,15 @@ class EngineLoop:
         status = running.handle.get_status()
         if status != genai.GenerationStatus.RUNNING and finish_reason is None:
             finish_reason = _STATUS_REASONS.get(status, "stop")
+        n_generated = None
         if finish_reason is not None:
             del self._running[key]
+            n_generated = running.handle.get_perf_metrics().get_num_generated_tokens()
         elif not token_ids:
             return None
         drafted = self._drafted(running)
         running.n_emitted += len(token_ids)
-        return Output(token_ids, drafted, finish_reason)
+        return Output(token_ids, drafted, finish_reason, n_generated)
 
     def _drafted(self, running: _Running) -> int | None:
         """How many tokens were drafted for the step that just ended; None where nobody can know."""

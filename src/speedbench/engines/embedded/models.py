@@ -1,8 +1,8 @@
 """From the shipped demo pair to the directories that OpenVINO GenAI opens, cached.
 
-The weights are stored once, as fp16 safetensors in Hugging Face layout.  What OpenVINO needs (graph,
-f32 weights, tokenizer graph) is derived at first use and kept in the user's cache directory, under a
-name that holds a hash of everything it was derived from.
+The weights are stored once, as fp16 safetensors in Hugging Face layout.  What OpenVINO needs
+(graph, f32 weights, tokenizer graph) is derived at first use and kept in the user's cache
+directory, under a name that holds a hash of everything it was derived from.
 
 A toy target is so fast that drafting never pays, so the target is *expanded*: layers are appended
 whose attention and feed-forward output projections are zero.  Such a layer adds exactly 0.0 to the
@@ -99,12 +99,12 @@ def extra_layers(pair: str) -> int:
 
 
 def pair_facts(pair: str) -> dict[str, Any]:
-    """Describe the pair for a manifest: what it is, exactly which weights, how much it was expanded."""
+    """Describe the pair for a manifest: what it is, which weights, how much it was expanded."""
     source = demo_pair_path()
     extra = extra_layers(pair)
     layers = int(_read_config(source / "target")["num_hidden_layers"])
     return {
-        "pair": "the demo pair that ships with speedbench: a toy, it says nothing about real models",
+        "pair": "speedbench's demo pair: a toy, it says nothing about real models",
         "target_fingerprint": fingerprint(source / "target", source / "target", extra),
         "drafter_fingerprint": fingerprint(source / "drafter", source / "target", 0),
         "target_layers": layers,
@@ -163,17 +163,13 @@ def _derived(source: Path, tokenizer_source: Path, n_extra: int, root: Path) -> 
     return ready
 
 
-def _write_openvino(
-    source: Path, tokenizer_source: Path, n_extra: int, target: Path
-) -> None:
+def _write_openvino(source: Path, tokenizer_source: Path, n_extra: int, target: Path) -> None:
     import openvino as ov
     from safetensors.numpy import load_file
 
     from speedbench.engines.embedded import graph, tokenizer_graph
 
-    config, weights = expand(
-        _read_config(source), load_file(source / "model.safetensors"), n_extra
-    )
+    config, weights = expand(_read_config(source), load_file(source / "model.safetensors"), n_extra)
     shape = graph.LlamaShape.from_config(config)
     try:
         model = graph.build(shape, weights)
@@ -194,5 +190,3 @@ def _read_config(directory: Path) -> dict[str, Any]:
             "speedbench from a complete source tree or wheel"
         ) from error
     return config
-
-

@@ -1,8 +1,9 @@
 """The embedded engine's process: a small HTTP server around the engine loop.
 
-``python -m speedbench.engines.embedded.server --method ngram --draft-length 3`` prints one JSON line
-``{"ready": {"port": ...}}`` and serves ``POST /v1/completions`` (streaming, OpenAI's shape, with token
-ids and a ``speedbench`` object for each engine iteration), ``GET /v1/models`` and ``GET /health``.
+``python -m speedbench.engines.embedded.server --method ngram --draft-length 3`` prints one JSON
+line ``{"ready": {"port": ...}}`` and serves ``POST /v1/completions`` (streaming, OpenAI's shape,
+with token ids and a ``speedbench`` object for each engine iteration), ``GET /v1/models`` and
+``GET /health``.
 
 One thread does everything, because GenAI's `step()` holds the interpreter lock: between two
 iterations the event loop runs a few turns, in which requests arrive and chunks leave.  The process
@@ -86,14 +87,13 @@ class Server:
         queue: asyncio.Queue[tuple[Iteration, Output]],
         n_input_tokens: int,
     ) -> None:
-        n_output_tokens = 0
         finish_reason = None
         while finish_reason is None:
             iteration, output = await queue.get()
-            n_output_tokens += len(output.token_ids)
             finish_reason = output.finish_reason
             await response.write(_event(self._chunk(iteration, output)))
-        usage = {"prompt_tokens": n_input_tokens, "completion_tokens": n_output_tokens}
+        # GenAI's own count, not a sum over chunks: the client checks its chunks against it.
+        usage = {"prompt_tokens": n_input_tokens, "completion_tokens": output.n_generated}
         await response.write(_event({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
 
     def _chunk(self, iteration: Iteration, output: Output) -> dict[str, Any]:
