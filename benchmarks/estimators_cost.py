@@ -32,17 +32,21 @@ Columns = dict[str, np.ndarray]
 
 
 def make_columns(n_steps: int, steps_per_request: int = 100) -> Columns:
-    """Return columns of requests of equal length, 4 at a time, draft length 3."""
+    """Return columns of requests of equal length, 4 at a time, draft length 3, last step cut."""
     rng = np.random.default_rng(20260)
     n_requests = n_steps // steps_per_request
     accepted = rng.integers(0, 4, n_steps, dtype=np.int32)
     step = np.tile(np.arange(steps_per_request, dtype=np.int64), n_requests)
     sent = np.arange(n_requests, dtype=np.int64) // 4 * steps_per_request * 10_000_000
+    cut = step == steps_per_request - 1
+    emitted = accepted + np.int32(1)
+    emitted[cut] = 1
     return {
         "request": np.repeat(np.arange(n_requests, dtype=np.int32), steps_per_request),
-        "emitted": accepted + np.int32(1),
+        "emitted": emitted,
         "drafted": np.full(n_steps, 3, np.int32),
         "accepted": accepted,
+        "truncated": cut,
         "at_ns": np.repeat(sent, steps_per_request) + (step + 1) * 10_000_000,
         "sent_ns": sent,
         "prompt": np.arange(n_requests) % 880,
@@ -52,7 +56,11 @@ def make_columns(n_steps: int, steps_per_request: int = 100) -> Columns:
 def by_columns(c: Columns) -> tuple[float, ...]:
     """Return the figures through the package."""
     steps = Steps.from_arrays(
-        c["request"], c["emitted"], drafted=c["drafted"], accepted=c["accepted"]
+        c["request"],
+        c["emitted"],
+        drafted=c["drafted"],
+        accepted=c["accepted"],
+        truncated=c["truncated"],
     )
     sums = sums_by(steps, c["prompt"])
     streams = Streams.from_arrays(c["request"], c["at_ns"], c["emitted"], sent_ns=c["sent_ns"])
@@ -71,15 +79,13 @@ def by_columns(c: Columns) -> tuple[float, ...]:
 
 def by_loop(c: Columns) -> tuple[float, ...]:
     """Return the sums behind the same figures by a plain loop over rows."""
-    rows = zip(
-        *(c[k].tolist() for k in ("request", "emitted", "drafted", "accepted", "at_ns")),
-        strict=True,
-    )
+    names = ("request", "emitted", "drafted", "accepted", "truncated", "at_ns")
+    rows = zip(*(c[name].tolist() for name in names), strict=True)
     sent, prompt = c["sent_ns"].tolist(), c["prompt"].tolist()
     risk, hits = [0] * 3, [0] * 3
     per_request: dict[int, list[int]] = {}
     per_prompt: dict[int, list[int]] = {}
-    for request, emitted, drafted, accepted, at in rows:
+    for request, emitted, drafted, accepted, cut, at in rows:
         if accepted > drafted or emitted > accepted + 1:
             raise ValueError
         mine = per_request.setdefault(request, [0, 0, at, at, emitted])
@@ -91,7 +97,7 @@ def by_loop(c: Columns) -> tuple[float, ...]:
         theirs = per_prompt.setdefault(prompt[request], [0, 0])
         theirs[0] += emitted
         theirs[1] += 1
-        for i in range(drafted):
+        for i in range(min(drafted, emitted) if cut else drafted):
             if accepted >= i:
                 risk[i] += 1
                 hits[i] += accepted > i

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from estimators_simulation import Batch, Floats, Truth, World, draw_prompts, seconds, simulate
 
-from speedbench.acceptance import Steps, Sums, al_from_rates, sums_by
+from speedbench.acceptance import Ratio, Steps, Sums, al_from_counts, sums_by
 from speedbench.speedup import measured_speedup
-from speedbench.stats import Interval, ratio_interval, sums_interval
+from speedbench.stats import Interval, ratio_interval, share_interval, sums_interval
 
 AT_ONCE = 100_000
 """Prompts simulated together."""
@@ -52,11 +52,6 @@ def steps_of(batch: Batch) -> Steps:
     )
 
 
-def eq1(totals: Floats) -> Floats:
-    half = totals.shape[-1] // 2
-    return al_from_rates(totals[..., :half] / totals[..., half:])
-
-
 def our_figures(
     sums: Sums,
     times: tuple[Floats, Floats],
@@ -66,15 +61,17 @@ def our_figures(
 ) -> dict[str, Interval]:
     """Return every estimate of one run."""
 
-    def of(ratio: tuple[Floats, Floats, str]) -> Interval:
-        return ratio_interval(ratio[0], ratio[1], rng=rng, **options)  # type: ignore[arg-type]
+    def of(ratio: Ratio) -> Interval:
+        if ratio.is_share and not options:
+            return share_interval(ratio.num, ratio.den, rng=rng)
+        return ratio_interval(ratio.num, ratio.den, rng=rng, **options)  # type: ignore[arg-type]
 
     found = {f"AR_{i}": of(sums.rate(i)) for i in range(1, sums.max_draft + 1)}
     found["AL per step"] = of(sums.al_per_step)
     found["AL per request"] = of(sums.al_per_request)
     found["AL, Eq. 1"] = sums_interval(
         sums.eq1_columns(),
-        eq1,
+        al_from_counts,
         rng=rng,
         weights=sums.steps,
         **options,  # type: ignore[arg-type]

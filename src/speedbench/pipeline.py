@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -49,12 +50,6 @@ class OpenRun:
     directory: store.RunDirectory
     journal: load.JournalWriter
     finished: dict[str, load.Exchange]
-    n_torn_bytes: int
-
-    @property
-    def n_kept(self) -> int:
-        """Requests that an interrupted run had finished."""
-        return len(self.finished)
 
 
 # --- one run -----------------------------------------------------------------------------------
@@ -102,7 +97,8 @@ def opened_run(config: RunConfig, output: Path, *, resume: bool) -> Any:
         load.cut_torn_tail(directory.journal, recording)
         journal = load.JournalWriter(directory.journal, first_key=recording.next_key)
         try:
-            yield OpenRun(config, directory, journal, recording.finished(), recording.n_torn_bytes)
+            journal.append(load.Opened(time.monotonic_ns(), store.now(), recording.n_torn_bytes))
+            yield OpenRun(config, directory, journal, recording.finished())
         finally:
             journal.close()
     finally:
@@ -138,7 +134,7 @@ async def _start_embedded(
     command = [sys.executable, "-m", "speedbench.engines.embedded.server"]
     command += ["--method", config.method, *draft]
     command += ["--threads", str(config.threads), "--pair", config.pair]
-    server = await asyncio.to_thread(stack.enter_context, launch.launched(command, log))
+    server = stack.enter_context(launch.launched(command, log))
     session = await stack.enter_async_context(load.open_session(server.base_url))
     identity = await launch.identify(session, server.base_url, None)
     facts = {"model": identity.model, **await launch.health(session, server.base_url)}
@@ -228,6 +224,7 @@ def read_trace(path: Path) -> tuple[store.Manifest, trace.Trace]:
     attempts = [
         trace.Attempt(
             request=exchange.sent.request,
+            launch=exchange.launch,
             block=exchange.sent.block,
             scheduled_ns=exchange.sent.scheduled_ns,
             sent_ns=exchange.sent.sent_ns,
@@ -246,7 +243,7 @@ def analyse_run(path: Path) -> Summary:
     manifest, columns = read_trace(path)
     write_tables(path, columns)
     cell = cell_of(manifest)
-    result = summary.of_run(columns, cell, manifest.dataset, manifest.engine)
+    result = summary.of_run(columns, cell, manifest.dataset, manifest.engine, cautions(manifest))
     store.write_summary(path / "summary.json", result)
     return result
 
@@ -254,6 +251,11 @@ def analyse_run(path: Path) -> Summary:
 def write_tables(path: Path, columns: trace.Trace) -> None:
     """Write the three tables of a trace into its run directory."""
     store.write_tables(path, requests=columns.requests, chunks=columns.chunks, steps=columns.steps)
+
+
+def cautions(manifest: store.Manifest) -> list[str]:
+    """Return what the engine's adapter wants said beside every figure of a run."""
+    return engine(manifest.config["engine"]["engine"]).cautions(manifest.config)
 
 
 def cell_of(manifest: store.Manifest) -> dict[str, Any]:

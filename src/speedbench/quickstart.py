@@ -1,26 +1,18 @@
-"""A small study on the embedded engine: no speculation, prompt lookup, draft model, two loads.
-
-All engines of a repeat are up at the same time and measured in turns, block by block: a block of
-prompts goes through every method at one load before the next block begins, in a rotating order.
-Whatever the machine does meanwhile, it does to all of them.  A repeat is a fresh launch of every
-engine, the unit in which times vary.
-"""
+"""A small study on the embedded engine: no speculation, prompt lookup, draft model, two loads."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import msgspec
 
-from speedbench import datasets, load, pipeline, store, summary
+from speedbench import datasets, gate, pipeline, stats, store, summary, turns
 from speedbench.config import RunConfig, validated
 from speedbench.errors import CallError
-from speedbench.records import Prompt, Summary
+from speedbench.records import Summary
 
 DATA = "mini"
 STUDY_SCHEMA_VERSION = 1
@@ -30,9 +22,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the quickstart measures."""
 
     draft_length: int = 3
-    concurrencies: tuple[int, ...] = (1, 8)
+    concurrencies: tuple[int, ...] = (1, 4)
     repeats: int = 1
-    blocks: int = 4
+    blocks: int = 10
     max_tokens: int = 48
     repetition_penalty: float = 1.2
     num_prompts: int | None = None
@@ -88,23 +80,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "study"
 
 
-class StudyObserver(load.Observer, Protocol):
-    """An observer that is also told what is being measured."""
-
-    def describe(self, label: str) -> None:
-        """Name what is being measured now."""
-        ...
-
-
-@dataclass
-class _Slot:
-    """One run of a repeat, with the engine it talks to."""
-
-    open_run: pipeline.OpenRun
-    where: pipeline.Endpoint
-
-
-def run(plan: Plan, output: Path, *, resume: bool, observer: StudyObserver) -> Summary:
+def run(plan: Plan, output: Path, *, resume: bool, observer: turns.Observer) -> Summary:
     """Measure the plan and write the study directory."""
     asyncio.run(_measure(plan, output, resume, observer))
     return analyse(output)
@@ -121,60 +97,13 @@ def n_requests(plan: Plan) -> int:
     )
 
 
-async def _measure(plan: Plan, output: Path, resume: bool, observer: StudyObserver) -> None:
+async def _measure(plan: Plan, output: Path, resume: bool, observer: turns.Observer) -> None:
     data = datasets.load(DATA)
     _write_study(plan, output, resume)
-    for repeat in range(plan.repeats):
-        async with _slots(list(plan.configs(repeat)), output, data, resume) as slots:
-            await _in_turns(plan, slots, repeat, observer)
-    async with _slots(list(plan.side_configs()), output, data, resume) as slots:
-        await _in_turns(plan, slots, 0, observer)
-
-
-async def _in_turns(
-    plan: Plan, slots: Sequence[_Slot], repeat: int, observer: StudyObserver
-) -> None:
-    """Send each block of prompts through every run, the order rotating from block to block."""
-    prompts = pipeline.chosen_prompts(slots[0].open_run.config, datasets.load(DATA))
-    for block in range(plan.blocks):
-        share = prompts[block :: plan.blocks]
-        for concurrency in plan.concurrencies:
-            at_load = [s for s in slots if s.open_run.config.load.concurrency == concurrency]
-            turn = (block + repeat) % max(len(at_load), 1)
-            for slot in at_load[turn:] + at_load[:turn]:
-                await _one_block(slot, share, block, observer)
-
-
-async def _one_block(
-    slot: _Slot, prompts: Sequence[Prompt], block: int, observer: StudyObserver
-) -> None:
-    observer.describe(slot.open_run.config.cell.name)
-    await pipeline.measure(slot.open_run, slot.where, prompts, observer, block=block)
-
-
-@asynccontextmanager
-async def _slots(
-    configs: Sequence[RunConfig], output: Path, data: datasets.Dataset, resume: bool
-) -> AsyncIterator[list[_Slot]]:
-    """Open every run of a repeat; runs with the same engine settings share one engine."""
-    async with AsyncExitStack() as stack:
-        directories = stack.enter_context(ExitStack())
-        endpoints: dict[str, pipeline.Endpoint] = {}
-        slots = []
-        for config in configs:
-            path = output / "runs" / config.cell.name
-            open_run = directories.enter_context(
-                pipeline.opened_run(config, path, resume=resume or not path.exists())
-            )
-            key = config.engine.model_dump_json()
-            if key not in endpoints:
-                log = open_run.directory.engine_log
-                endpoints[key] = await stack.enter_async_context(pipeline.endpoint(config, log))
-                await pipeline.warm_up(open_run, endpoints[key], data.prompts[0])
-            prompts = pipeline.chosen_prompts(config, data)
-            pipeline.begin_run(open_run, data, prompts, endpoints[key])
-            slots.append(_Slot(open_run, endpoints[key]))
-        yield slots
+    stages = [list(plan.configs(repeat)) for repeat in range(plan.repeats)]
+    for stage in [*stages, list(plan.side_configs())]:
+        async with turns.opened(stage, output / "runs", data, resume=resume) as slots:
+            await turns.measure(slots, data, plan.blocks, observer)
 
 
 def _write_study(plan: Plan, output: Path, resume: bool) -> None:
@@ -216,16 +145,36 @@ def analyse(path: Path) -> Summary:
 
     runs = [studied(name) for name in study.runs]
     side_runs = [studied(name) for name in study.side_runs]
+    notes = [*pipeline.cautions(manifests[0]), *_notes(study.plan)]
     result = summary.of_study(
-        runs, side_runs, manifests[0].dataset, manifests[0].engine, _notes(study.plan)
+        runs, side_runs, manifests[0].dataset, manifests[0].engine, notes, decide
     )
     store.write_summary(path / "summary.json", result)
     return result
 
 
+MARGIN = 0.0
+"""Gain that speculation must clear, beyond break-even, before a decision turns it on."""
+
+
+def decide(
+    what: str, found: Sequence[tuple[summary.Method, stats.Interval]], n_comparisons: int
+) -> dict[str, Any]:
+    """Return on, off or cannot tell for one slice at one load, as it stands in ``summary.json``."""
+    candidates = [gate.Candidate(*method, interval) for method, interval in found]
+    decision = gate.decide(candidates, margin=MARGIN, n_comparisons=n_comparisons, what=what)
+    chosen = decision.candidate
+    return {
+        "verdict": decision.verdict,
+        "method": chosen.method if chosen else None,
+        "draft_length": chosen.draft_length if chosen else None,
+        "why": decision.why,
+        "confidence": decision.confidence,
+    }
+
+
 def _notes(plan: Plan) -> list[str]:
     return [
-        summary.DEMO_NOTE,
         f"Greedy decoding with repetition penalty {plan.repetition_penalty}, answers of at most "
         f"{plan.max_tokens} tokens: a model this small would fall into loops otherwise, and loops "
         "inflate acceptance.",

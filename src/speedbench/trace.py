@@ -26,6 +26,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt at one request, as the journal holds it: what went out and what came back."""
 
     request: Request
+    launch: int
     block: int
     scheduled_ns: int
     sent_ns: int
@@ -43,6 +44,7 @@ REQUEST_SCHEMA: dict[str, Any] = {
     "subcategory": pl.String,
     "difficulty": pl.String,
     "language": pl.String,
+    "launch": pl.Int64,
     "block": pl.Int64,
     "input_hash": pl.String,
     "n_input_tokens": pl.Int64,
@@ -150,6 +152,7 @@ def _request_row(attempt: Attempt, prompt: Prompt, response: Response | None) ->
         "subcategory": prompt.subcategory,
         "difficulty": prompt.difficulty,
         "language": prompt.language,
+        "launch": attempt.launch,
         "block": attempt.block,
         "input_hash": request.input_hash,
         "n_input_tokens": None if request.input_ids is None else len(request.input_ids),

@@ -62,7 +62,7 @@ def test_the_worked_case(worked):
 
 
 def kaplan_meier(times, observed):
-    """Product-limit estimate after each time 1 .. max, with exact fractions (Kaplan, Meier 1958)."""
+    """Product-limit estimate after each time 1 .. max, in fractions (Kaplan and Meier 1958)."""
     survival, out = Fraction(1), []
     for t in range(1, max(times) + 1):
         at_risk = sum(1 for x in times if x >= t)
@@ -132,7 +132,9 @@ def test_trees_have_lengths_and_no_positions():
     steps = Steps.from_arrays([0, 0], [4, 2], drafted=[14, 14], accepted=[3, 1], shape="tree")
     assert al_per_step(steps).value == 3
     assert acceptance_share(steps).value == 4 / 28
-    assert conditional_rates(steps).note == "drafts are trees: an accepted token has no chain position"
+    assert (
+        conditional_rates(steps).note == "drafts are trees: an accepted token has no chain position"
+    )
     assert np.isnan(al_at_full_draft_length(steps).value)
 
 

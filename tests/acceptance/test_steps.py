@@ -1,4 +1,4 @@
-"""Impossible data raises one sentence that names the request and the step; unknown data does not."""
+"""Impossible data raises one sentence naming request and step; unknown data does not."""
 
 import numpy as np
 import pytest

@@ -21,7 +21,7 @@ MS = 1_000_000
 
 @pytest.fixture
 def streams() -> Streams:
-    """Scheduled at 0, sent at 100 ms; chunks at 500 ms (2 tokens), 600 (1), 900 (3); and silence."""
+    """Scheduled at 0, sent at 100 ms; chunks at 500 ms (2 tokens), 600 (1) and 900 (3)."""
     return Streams.from_arrays(
         [0, 0, 0, 1],
         [500 * MS, 600 * MS, 900 * MS, 300 * MS],
@@ -87,7 +87,7 @@ def test_chunks_that_do_not_tell_tokens_give_ttft_and_no_rates():
 
 
 def test_a_known_engine_is_found_again():
-    """Steps of exactly 25 ms, AL known: decode seconds per token is 25 ms / AL, user TPS its inverse."""
+    """Steps of exactly 25 ms and known AL: decode seconds per token is 25 ms / AL."""
     rng = np.random.default_rng(3)
     n, steps = 50, 40
     request = np.repeat(np.arange(n), steps + 1)

@@ -100,9 +100,7 @@ def test_batch_at_counts_who_is_decoding(requests):
     streams = streams_of(requests)
     # After its first chunk and up to its last one.
     for instant in range(80):
-        expected = sum(
-            sent + wait < instant <= sent + wait + more for sent, wait, more in requests
-        )
+        expected = sum(sent + wait < instant <= sent + wait + more for sent, wait, more in requests)
         assert batch_at(streams, [instant])[0] == expected
 
 

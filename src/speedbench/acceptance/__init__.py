@@ -10,6 +10,7 @@ belongs to no step.
 """
 
 from speedbench.acceptance._closed import (
+    al_from_counts,
     al_from_rates,
     constant_rate_al,
     constant_rate_for_al,
@@ -34,6 +35,7 @@ from speedbench.acceptance._histogram import (
     rates_from_histogram,
     without_prefill_chunks,
 )
+from speedbench.acceptance._sensitivity import Sensitivity, last_step_sensitivity
 from speedbench.acceptance._slices import (
     by_group,
     by_position,
@@ -50,10 +52,12 @@ __all__ = [
     "Loop",
     "Rates",
     "Ratio",
+    "Sensitivity",
     "Steps",
     "Sums",
     "acceptance_share",
     "al_at_full_draft_length",
+    "al_from_counts",
     "al_from_rates",
     "al_given_draft",
     "al_per_request",
@@ -68,6 +72,7 @@ __all__ = [
     "emitted_histogram",
     "find_loop",
     "joint",
+    "last_step_sensitivity",
     "marginal_rates",
     "mean_from_histogram",
     "merge_sums",

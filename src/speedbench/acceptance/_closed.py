@@ -50,6 +50,36 @@ def al_from_rates(rates: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(1.0 + survival_from_rates(array).sum(axis=-1))
 
 
+def al_from_counts(counts: ArrayLike) -> NDArray[np.float64]:
+    """Return Eq. 1 from sums of accepted and at-risk counts, for intervals that resample prompts.
+
+    Parameters
+    ----------
+    counts : (..., 2 γ) array_like
+        Accepted at positions 1 .. γ, then at risk at them (`Sums.eq1_columns` added up).  A
+        position that was never at risk gives NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from speedbench.acceptance import Steps, al_from_counts, sums_by
+    >>> from speedbench.stats import sums_interval
+    >>> sums = sums_by(Steps.from_arrays([0, 0, 1, 1], [3, 1, 2, 3], drafted=[2] * 4,
+    ...                                  accepted=[2, 0, 1, 2]))
+    >>> found = sums_interval(sums.eq1_columns(), al_from_counts, rng=np.random.default_rng(0),
+    ...                       weights=sums.steps)
+    >>> found.value, found.n
+    (2.25, 2)
+    """
+    table = np.asarray(counts, np.float64)
+    positions = table.shape[-1] // 2
+    hits, tries = table[..., :positions], table[..., positions:]
+    rates = np.full(hits.shape, np.nan)
+    np.divide(hits, tries, out=rates, where=tries > 0)
+    # A numeric derivative may step just outside [0, 1].
+    return al_from_rates(np.clip(rates, 0.0, 1.0))
+
+
 def constant_rate_al(rate: ArrayLike, draft_length: ArrayLike) -> NDArray[np.float64]:
     """Return the acceptance length for one rate at every position, (1 - r^(γ+1)) / (1 - r).
 

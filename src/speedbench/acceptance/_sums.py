@@ -18,11 +18,16 @@ TREE_NOTE = "drafts are trees: an accepted token has no chain position"
 
 
 class Ratio(NamedTuple):
-    """Numerators and denominators per unit of a ratio of sums, and why it is empty if it is."""
+    """Numerators and denominators per unit of a ratio of sums, and why it is empty if it is.
+
+    `is_share` says that the numerator counts some of what the denominator counts, so that the ratio
+    lies in [0, 1] (`speedbench.stats.share_interval`).
+    """
 
     num: Floats
     den: Floats
     note: str = ""
+    is_share: bool = False
 
     @property
     def value(self) -> float:
@@ -128,7 +133,7 @@ class Sums:
             return self._empty(
                 f"drafted counts unknown for {unknown} of {int(self.steps.sum())} steps"
             )
-        return Ratio(self.accepted, self.drafted)
+        return Ratio(self.accepted, self.drafted, is_share=True)
 
     def rate(self, position: int) -> Ratio:
         """Conditional acceptance rate of draft position 1 .. γ."""
@@ -136,7 +141,8 @@ class Sums:
             return self._empty(self.why_no_rates)
         if not 1 <= position <= self.max_draft:
             return self._empty(f"no step drafted position {position}")
-        return Ratio(self.accepted_at[:, position - 1], self.at_risk[:, position - 1])
+        column = position - 1
+        return Ratio(self.accepted_at[:, column], self.at_risk[:, column], is_share=True)
 
     def eq1_columns(self) -> Floats:
         """Return (P, 2 γ): `accepted_at`, then `at_risk`, for intervals of Eq. 1."""

@@ -69,16 +69,30 @@ def find_loop(
     if max_period < 1 or min_repeats < 2:
         raise CallError("a loop has a period of at least 1 and at least 2 passes")
     ids = np.asarray(token_ids)
-    best: Loop | None = None
     for tail in (ids, ids[:-1]):
-        for period in range(1, min(max_period, len(tail) // min_repeats) + 1):
-            same = tail[period:] == tail[:-period]
-            run = len(same) if same.all() else int(np.argmin(same[::-1]))
-            if run + period < max(min_tokens, min_repeats * period):
-                continue
-            start = len(tail) - run
-            if best is None or start < best.start:
-                best = Loop(start=start, period=period, n_tokens=len(ids) - start)
-        if best is not None:
-            return best
+        found = _longest_cycle(tail, max_period, min_repeats, min_tokens)
+        if found is not None:
+            start, period = found
+            return Loop(start=start, period=period, n_tokens=len(ids) - start)
     return None
+
+
+def _longest_cycle(
+    tail: NDArray[np.integer], max_period: int, min_repeats: int, min_tokens: int
+) -> tuple[int, int] | None:
+    """Return start and period of the longest repeating tail, the smallest period of equals."""
+    longest = min(max_period, len(tail) // min_repeats)
+    if longest < 1:
+        return None
+    # Only a period at which the last token repeats can be that of a cycle.
+    periods = np.flatnonzero(tail[-1 - longest : -1][::-1] == tail[-1]) + 1
+    best: tuple[int, int] | None = None
+    for period in periods.tolist():
+        same = tail[period:] == tail[:-period]
+        run = len(same) if same.all() else int(np.argmin(same[::-1]))
+        start = len(tail) - run
+        if run + period < max(min_tokens, min_repeats * period):
+            continue
+        if best is None or start < best[0]:
+            best = (start, period)
+    return best

@@ -6,6 +6,7 @@ Commands are named here and imported when they run, so that ``speedbench --help`
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -34,6 +35,9 @@ app.command(
     "speedbench.cli.report:report",
     help="Recompute summary and report of a run or a study from its journal.",
 )
+app.register_install_completion_command(
+    help="Teach the shell (bash, zsh, fish, PowerShell) to complete speedbench's options."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,7 +59,7 @@ def _outcome(words: list[str], debug: bool) -> int:
         return _complain(str(error).replace("\n", " "), 2)
     except SpeedbenchError as error:
         if debug:
-            raise
+            traceback.print_exc()
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _complain("interrupted; what was finished is kept, go on with --resume", INTERRUPTED)

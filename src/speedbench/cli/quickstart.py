@@ -9,7 +9,7 @@ RUNS = Path("speedbench-runs")
 
 
 def quickstart(*, output: Path | None = None, repeats: int = 1, resume: bool = False) -> int:
-    """The whole story on the embedded engine.
+    """Tell the whole story on the embedded engine.
 
     Parameters
     ----------
@@ -22,7 +22,9 @@ def quickstart(*, output: Path | None = None, repeats: int = 1, resume: bool = F
     """
     from speedbench import quickstart as study
     from speedbench.cli.progress import progress
+    from speedbench.cli.show import show_study
     from speedbench.errors import CallError
+    from speedbench.report import write_report
 
     if resume and output is None:
         raise CallError("--resume needs --output: which study is to be finished?")
@@ -30,5 +32,6 @@ def quickstart(*, output: Path | None = None, repeats: int = 1, resume: bool = F
     directory = output or RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-quickstart"
     with progress(study.n_requests(plan)) as observer:
         result = study.run(plan, directory, resume=resume, observer=observer)
-    print(directory)
+    write_report(result, directory / "report.html")
+    show_study(result, directory)
     return 0

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from speedbench.datasets.jsonl import Dataset, load
-from speedbench.datasets.selection import select
+from speedbench.datasets.selection import blocks, select
 
-__all__ = ["Dataset", "load", "select"]
+__all__ = ["Dataset", "blocks", "load", "select"]

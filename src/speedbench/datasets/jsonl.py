@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from speedbench.errors import DataError, UnknownNameError
 from speedbench.records import CATEGORIES, Prompt
@@ -64,32 +64,43 @@ def load(source: str) -> Dataset:
     return Dataset(path.stem, hashlib.sha256(raw).hexdigest()[:16], prompts)
 
 
+class _Line(msgspec.Struct, frozen=True):
+    """A line of a file, under speedbench's names or those of nvidia/SPEED-Bench."""
+
+    turns: tuple[str, ...]
+    category: str
+    id: str | int | None = None
+    question_id: str | int | None = None
+    subcategory: str | None = None
+    sub_category: str | None = None
+    difficulty: str | int | None = None
+    language: str | None = None
+
+
 def _prompt(line: bytes, where: str) -> Prompt:
     try:
-        row: dict[str, Any] = json.loads(line)
-        turns = row["turns"]
-        category = row["category"]
-    except (ValueError, KeyError, TypeError) as error:
+        row = msgspec.json.decode(line, type=_Line)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(
             f"{where}: not a JSON object with 'turns' and 'category' ({error})"
         ) from error
-    if not turns or not all(isinstance(turn, str) and turn.strip() for turn in turns):
+    if not row.turns or not all(turn.strip() for turn in row.turns):
         raise DataError(f"{where}: 'turns' must be a list of non-empty strings")
-    if turns[0].startswith(PLACEHOLDER):
+    if row.turns[0].startswith(PLACEHOLDER):
         raise DataError(
             f"{where}: this row holds the placeholder of nvidia/SPEED-Bench, not a prompt; resolve "
             "it with NVIDIA's prepare_data.py (Model-Optimizer, examples/specdec_bench) first"
         )
-    if category not in CATEGORIES:
-        raise DataError(f"{where}: {UnknownNameError('category', category, CATEGORIES)}")
-    identifier = row.get("id") or row.get("question_id") or where
+    if row.category not in CATEGORIES:
+        raise DataError(f"{where}: {UnknownNameError('category', row.category, CATEGORIES)}")
+    identifier = row.id if row.id is not None else row.question_id
     return Prompt(
-        id=str(identifier),
-        category=category,
-        subcategory=row.get("subcategory") or row.get("sub_category"),
-        difficulty=row.get("difficulty"),
-        language=row.get("language"),
-        turns=tuple(turns),
+        id=where if identifier in (None, "") else str(identifier),
+        category=row.category,
+        subcategory=row.subcategory or row.sub_category,
+        difficulty=None if row.difficulty is None else str(row.difficulty),
+        language=row.language,
+        turns=row.turns,
     )
 
 

@@ -59,6 +59,28 @@ def select(
     return _stratified(shuffled, num_prompts)
 
 
+def blocks(prompts: Sequence[Prompt], n_blocks: int) -> list[list[Prompt]]:
+    """Deal prompts into blocks so that each holds the same share of every category.
+
+    Prompts keep their order.  The prompts of a category go to consecutive blocks, and each category
+    begins one block further, so that a few prompts of each still fill every block.
+
+    Examples
+    --------
+    >>> from speedbench.datasets import load
+    >>> dealt = blocks(load("mini").prompts, 10)
+    >>> [len({prompt.category for prompt in block}) for block in dealt[:2]], len(dealt)
+    ([11, 11], 10)
+    """
+    dealt: list[list[Prompt]] = [[] for _ in range(n_blocks)]
+    next_block: dict[str, int] = {}
+    for prompt in prompts:
+        block = next_block.setdefault(prompt.category, len(next_block))
+        next_block[prompt.category] = block + 1
+        dealt[block % n_blocks].append(prompt)
+    return dealt
+
+
 def _stratified(shuffled: Sequence[Prompt], num_prompts: int) -> list[Prompt]:
     """Take prompts category by category, one each in turn, and keep the shuffled order."""
     rank: dict[str, int] = {}

@@ -7,8 +7,8 @@ of ``stream_options.include_usage``, as vLLM 0.33 and llama.cpp (mid-2026) send 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -22,6 +22,13 @@ class OpenAIEngine:
 
     name = "openai"
     takes_token_ids = False
+
+    def cautions(self, config: Mapping[str, Any]) -> list[str]:
+        """Say why there is no acceptance figure."""
+        return [
+            "The engine gave no evidence about speculation: acceptance is not reported, because a "
+            "text chunk is neither a step nor a token."
+        ]
 
     def build_request(self, request: Request, *, model: str) -> HttpCall:
         """Return a chat completion call; the token counts come from the usage chunk."""
@@ -42,41 +49,81 @@ class OpenAIEngine:
     def decode(self, request: Request, events: Sequence[Event]) -> Response:
         """Read text chunks; token counts are the server's usage, or unknown."""
         chunks: list[Chunk] = []
-        usage: dict[str, Any] = {}
+        usage = Usage()
         finish_reason = None
-        for at_ns, payload in completion_messages(events):
-            usage = payload.get("usage") or usage
-            for choice in payload.get("choices", ()):
-                text = (choice.get("delta") or {}).get("content") or choice.get("text") or ""
+        for at_ns, message in completion_messages(events, _Message):
+            usage = message.usage or usage
+            for choice in message.choices or ():
+                text = (choice.delta and choice.delta.content) or choice.text
                 if text:
                     chunks.append(Chunk(at_ns=at_ns, n_tokens=None, text=text))
-                finish_reason = choice.get("finish_reason") or finish_reason
+                finish_reason = choice.finish_reason or finish_reason
         return Response(
             chunks=tuple(chunks),
-            n_input_tokens=usage.get("prompt_tokens"),
-            n_output_tokens=usage.get("completion_tokens"),
+            n_input_tokens=usage.prompt_tokens,
+            n_output_tokens=usage.completion_tokens,
             finish_reason=finish_reason,
         )
 
 
-def completion_messages(events: Sequence[Event]) -> list[tuple[int, dict[str, Any]]]:
-    """Return every JSON message of a completion stream with its stamp.
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """How many tokens the server counted, as far as it says."""
+
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What every message of a completion stream may hold."""
+
+    usage: Usage | None = None
+    error: Any = None
+
+
+class _Delta(msgspec.Struct, frozen=True):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Message(Message, frozen=True, kw_only=True):
+    choices: tuple[_Choice, ...] | None = None
+
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+def completion_messages(
+    events: Sequence[Event], kind: type[AnyMessage]
+) -> list[tuple[int, AnyMessage]]:
+    """Return every message of a completion stream, read as `kind`, with its stamp.
 
     Raises
     ------
     StreamError
-        For an error event inside the stream, JSON that does not parse, or a stream without its end.
+        For an error event inside the stream, JSON that does not parse or is of another shape, or a
+        stream without its end.
     """
-    decoded: list[tuple[int, dict[str, Any]]] = []
+    decoder = msgspec.json.Decoder(kind)
+    decoded: list[tuple[int, AnyMessage]] = []
     for at_ns, data in messages(events):
         if data == DONE:
             return decoded
         try:
-            payload = msgspec.json.decode(data, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            message = decoder.decode(data)
+        except msgspec.ValidationError as error:
+            raise StreamError("bad_shape", f"{error}: {data[:80]!r}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StreamError("bad_json", f"{error}: {data[:80]!r}") from error
-        if failure := payload.get("error"):
+        if failure := message.error:
             text = failure.get("message", failure) if isinstance(failure, dict) else failure
             raise StreamError("engine_error", str(text)[:300])
-        decoded.append((at_ns, payload))
+        decoded.append((at_ns, message))
     raise StreamError("cut_stream", f"the stream ended after {len(decoded)} events without its end")

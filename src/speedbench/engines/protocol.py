@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from speedbench.errors import SpeedbenchError
 from speedbench.records import Event, HttpCall, Request, Response
@@ -21,7 +21,7 @@ class StreamError(SpeedbenchError):
 
 
 class Engine(Protocol):
-    """An engine adapter.  Both methods are pure and tested on recorded bytes."""
+    """An engine adapter.  Everything in it is pure and tested on recorded bytes."""
 
     @property
     def name(self) -> str:
@@ -31,6 +31,13 @@ class Engine(Protocol):
     @property
     def takes_token_ids(self) -> bool:
         """Whether requests go out as token ids (else as messages, which lowers what is claimed)."""
+        ...
+
+    def cautions(self, config: Mapping[str, Any]) -> list[str]:
+        """Return what must be said beside every figure of a run with this configuration.
+
+        `config` is the run's configuration as its manifest holds it.
+        """
         ...
 
     def build_request(self, request: Request, *, model: str) -> HttpCall:

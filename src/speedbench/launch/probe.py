@@ -20,6 +20,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     details: dict[str, Any] = {}
 
 
+class _Model(msgspec.Struct, frozen=True):
+    id: str
+    max_model_len: int | None = None  # vLLM's field
+
+
+class _Listing(msgspec.Struct, frozen=True):
+    data: list[_Model]
+
+
 async def identify(session: aiohttp.ClientSession, url: str, model: str | None) -> Identity:
     """Return the server's model (the one asked for, or its first).
 
@@ -29,20 +38,20 @@ async def identify(session: aiohttp.ClientSession, url: str, model: str | None) 
         When nothing answers, when what answers is not an OpenAI-compatible server, or when it does
         not serve the model asked for.
     """
-    listing = await _get_json(session, url, "v1/models")
-    models = listing.get("data") if isinstance(listing, dict) else None
-    if not isinstance(models, list) or not all(isinstance(m, dict) and "id" in m for m in models):
+    try:
+        models = msgspec.convert(await _get_json(session, url, "v1/models"), _Listing).data
+    except msgspec.ValidationError as error:
         raise EngineError(
             f"{url} answers, but not like a language-model server: /v1/models holds no list of "
             "models; is this the right port?"
-        )
-    names = [str(entry["id"]) for entry in models]
+        ) from error
+    names = [entry.id for entry in models]
     if not names:
         raise EngineError(f"{url} serves no model")
     if model is not None and model not in names:
         raise EngineError(f"{url} does not serve {model!r}; it serves {', '.join(names)}")
     chosen = models[names.index(model) if model else 0]
-    return Identity(model=str(chosen["id"]), max_context=chosen.get("max_model_len"))
+    return Identity(model=chosen.id, max_context=chosen.max_model_len)
 
 
 async def health(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:

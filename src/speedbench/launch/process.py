@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
-from typing import Any
+from typing import IO, Any
 
 from speedbench.errors import EngineError
 
@@ -59,16 +59,22 @@ def launched(
             stderr=errors,
             start_new_session=True,  # Ctrl-C is ours to handle, and the group ours to stop
         )
+    assert process.stdout is not None
+    lines: Queue[bytes] = Queue()
+    reader = Thread(target=_forward_lines, args=(process.stdout, lines), daemon=True)
+    reader.start()
     try:
-        ready = _await_ready(process, log, ready_timeout_s)
+        ready = _await_ready(process, lines, log, ready_timeout_s)
         yield ServerProcess(f"http://127.0.0.1:{ready['port']}", ready)
     finally:
         _stop(process)
+        reader.join()  # its pipe has ended with the process
+        process.stdout.close()
 
 
-def _await_ready(process: subprocess.Popen[bytes], log: Path, timeout_s: float) -> dict[str, Any]:
-    lines: Queue[bytes] = Queue()
-    Thread(target=_forward_lines, args=(process, lines), daemon=True).start()
+def _await_ready(
+    process: subprocess.Popen[bytes], lines: Queue[bytes], log: Path, timeout_s: float
+) -> dict[str, Any]:
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         try:
@@ -88,9 +94,8 @@ def _await_ready(process: subprocess.Popen[bytes], log: Path, timeout_s: float) 
     )
 
 
-def _forward_lines(process: subprocess.Popen[bytes], lines: Queue[bytes]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
+def _forward_lines(pipe: IO[bytes], lines: Queue[bytes]) -> None:
+    for line in pipe:
         lines.put(line)
 
 
@@ -112,5 +117,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         else:
             process.kill()
         process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

@@ -7,6 +7,7 @@ from speedbench.load.conversation import Conversation, reject_too_long
 from speedbench.load.journal import (
     Exchange,
     JournalWriter,
+    Opened,
     Recording,
     cut_torn_tail,
     read_journal,
@@ -17,6 +18,7 @@ __all__ = [
     "Exchange",
     "JournalWriter",
     "Observer",
+    "Opened",
     "Outcome",
     "Recording",
     "Target",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from speedbench.errors import DataError
 from speedbench.records import Prompt, Request, Response, Sampling
@@ -33,12 +36,13 @@ class Conversation:
             self._history.append(("assistant", "".join(chunk.text for chunk in answer.chunks)))
         self._history.append(("user", user))
         messages = tuple(self._history)
+        name = f"{self.prompt.id}#{turn}"
         return Request(
-            id=f"{self.prompt.id}#{turn}",
+            id=name,
             prompt_id=self.prompt.id,
             turn=turn,
             input_hash=hash_messages(messages) if input_ids is None else hash_ids(input_ids),
-            sampling=self.sampling,
+            sampling=msgspec.structs.replace(self.sampling, seed=seed_of(name, self.sampling.seed)),
             input_ids=None if input_ids is None else tuple(input_ids),
             messages=messages,
         )
@@ -54,6 +58,19 @@ class Conversation:
             return tokenizer.first_turn([("user", user)])
         answer_ids = [i for chunk in answer.chunks for i in chunk.token_ids or ()]
         return tokenizer.next_turn(previous.input_ids or (), answer_ids, self._history, user)
+
+
+def seed_of(request_id: str, run_seed: int) -> int:
+    """Return the sampling seed of one request, 31 bits, the same in every run with that seed.
+
+    One seed for all requests would make their answers depend on the same draws: prompts would no
+    longer be independent, and every interval over prompts too narrow.
+
+    >>> seed_of("a#0", 1) == seed_of("a#0", 1) != seed_of("a#1", 1)
+    True
+    """
+    digest = hashlib.sha256(f"{run_seed}:{request_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") >> 1
 
 
 def reject_too_long(

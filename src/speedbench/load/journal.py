@@ -29,6 +29,17 @@ _FRAME = struct.Struct("<II")
 _MAX_PAYLOAD_BYTES = 1 << 30
 
 
+class Opened(msgspec.Struct, frozen=True, tag="opened", array_like=True):
+    """A process began to write here: at first, or to finish what another left.
+
+    `n_torn_bytes` were cut off the end because their frame was damaged.
+    """
+
+    at_ns: int
+    time_of_day: str
+    n_torn_bytes: int
+
+
 class Sent(msgspec.Struct, frozen=True, tag="sent", array_like=True):
     """A request went out.  `key` names this attempt in the records that follow."""
 
@@ -55,7 +66,7 @@ class Ended(msgspec.Struct, frozen=True, tag="ended", array_like=True):
     failed: Failed | None
 
 
-Record = Sent | Data | Ended
+Record = Opened | Sent | Data | Ended
 
 
 class JournalWriter:
@@ -75,11 +86,11 @@ class JournalWriter:
         return next(self._keys)
 
     def append(self, record: Record) -> None:
-        """Write one record; an `Ended` record also flushes everything before it."""
+        """Write one record; `Opened` and `Ended` also flush everything before them."""
         payload = self._encoder.encode(record)
         try:
             self._file.write(_FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
-            if isinstance(record, Ended):
+            if isinstance(record, Ended | Opened):
                 self._file.flush()
         except OSError as error:
             raise _disk_failure(self.path, error) from error
@@ -98,17 +109,22 @@ class JournalWriter:
 
 @dataclass
 class Exchange:
-    """Everything recorded about one attempt at one request; `ended` is None when it was cut off."""
+    """Everything recorded about one attempt at one request; `ended` is None when it was cut off.
+
+    `launch` counts how often the journal had been opened before: 0 unless the run was resumed.
+    """
 
     sent: Sent
+    launch: int = 0
     events: list[Event] = field(default_factory=list)
     ended: Ended | None = None
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A journal, read: attempts in the order sent, and how many bytes of a torn tail follow."""
+    """A journal, read: who wrote it, attempts in the order sent, and the size of a torn tail."""
 
+    opened: list[Opened]
     exchanges: list[Exchange]
     n_good_bytes: int
     n_torn_bytes: int
@@ -144,12 +160,16 @@ def read_journal(path: Path) -> Recording:
         When records are intact but contradict each other, which no crash can cause.
     """
     raw = path.read_bytes() if path.exists() else b""
+    opened: list[Opened] = []
     exchanges: dict[int, Exchange] = {}
     good = 0
     for record, end in _frames(raw):
         good = end
+        if isinstance(record, Opened):
+            opened.append(record)
+            continue
         if isinstance(record, Sent):
-            exchanges[record.key] = Exchange(record)
+            exchanges[record.key] = Exchange(record, max(len(opened) - 1, 0))
             continue
         exchange = exchanges.get(record.key)
         if exchange is None or exchange.ended is not None:
@@ -160,7 +180,7 @@ def read_journal(path: Path) -> Recording:
             exchange.events.append(Event(record.at_ns, record.data))
         else:
             exchange.ended = record
-    return Recording(list(exchanges.values()), good, len(raw) - good)
+    return Recording(opened, list(exchanges.values()), good, len(raw) - good)
 
 
 def cut_torn_tail(path: Path, recording: Recording) -> None:

@@ -7,19 +7,19 @@ Chance comes in as `rng`, and every result says which method gave it, from how m
 from speedbench.stats._interval import Interval
 from speedbench.stats._launches import launches_interval, paired_launches_ratio_interval
 from speedbench.stats._quantiles import mean_interval, quantile_interval
+from speedbench.stats._ratios import (
+    difference_interval,
+    paired_ratio_interval,
+    ratio_interval,
+    share_interval,
+)
 from speedbench.stats._samples import (
     detectable_change,
     power_of_change,
     prompts_needed,
     ratio_spread,
 )
-from speedbench.stats._sums import (
-    METHODS,
-    difference_interval,
-    paired_ratio_interval,
-    ratio_interval,
-    sums_interval,
-)
+from speedbench.stats._sums import METHODS, sums_interval
 from speedbench.stats._tests import (
     Test,
     adjusted_confidence,
@@ -48,6 +48,7 @@ __all__ = [
     "quantile_interval",
     "ratio_interval",
     "ratio_spread",
+    "share_interval",
     "sums_interval",
     "superiority",
 ]

@@ -10,7 +10,7 @@ from scipy import special
 
 from speedbench.errors import CallError
 
-Scale = Literal["log", "linear"]
+Scale = Literal["log", "linear", "logit"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Interval:
         What must be said beside it.
     se, df : float
         Standard error on `scale`, and degrees of freedom of its Student's t; NaN if unknown.
-    scale : {"log", "linear"}
+    scale : {"log", "linear", "logit"}
     """
 
     value: float
@@ -109,7 +109,17 @@ def _t_bounds(
         return value - reach, value + reach
     # An enormous reach is an interval without an end, not an overflow.
     factor = math.exp(reach) if reach < 700 else math.inf
-    return value / factor, value * factor
+    if scale == "log":
+        return value / factor, value * factor
+    odds = value / (1 - value)
+    return odds / (factor + odds), 1 / (1 + 1 / (odds * factor))
+
+
+def on_scale(value: float, scale: Scale) -> float:
+    """Return the value, its logarithm, or the logarithm of its odds."""
+    if scale == "linear":
+        return value
+    return math.log(value) if scale == "log" else math.log(value / (1 - value))
 
 
 def t_quantile(df: float, level: float) -> float:

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from speedbench.errors import CallError, TraceError
 from speedbench.stats._interval import Interval
 from speedbench.stats._jackknife import degrees_of_freedom, jackknife, ratio, ratio_of_ratios
+from speedbench.stats._ratios import paired_ratio_interval, ratio_interval
 from speedbench.stats._resample import resample_counts
-from speedbench.stats._sums import paired_ratio_interval, ratio_interval
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
@@ -95,8 +95,9 @@ def paired_launches_ratio_interval(
         The same prompts in the launches of b.  Launches of a and b are independent of each other,
         prompts are shared by all.
     method : {"auto", "jackknife-t", "pigeonhole"}
-        "jackknife-t" adds the delete-one-launch variances to the delete-one-prompt variance and
-        takes the degrees of freedom of Satterthwaite (1946).  "pigeonhole" resamples launches and
+        "jackknife-t" adds the delete-one-launch variances to the delete-one-prompt variance, less
+        the variance of single cells that both hold (Cameron, Gelbach and Miller 2011), with the
+        degrees of freedom of Satterthwaite (1946).  "pigeonhole" resamples launches and
         prompts independently (Owen 2007).  "auto" is "jackknife-t": a bootstrap of two or three
         launches is too narrow (docs/decisions/0011).
 
@@ -198,20 +199,29 @@ def _crossed_error(
     share = np.mean([arm[:, :, 1].sum(axis=0) / arm[:, :, 1].sum() for arm in arms], axis=0)
     _, prompt_se = jackknife(by_prompt, pivot)
     parts = [(prompt_se**2, degrees_of_freedom(len(by_prompt), share))]
+    shared = 0.0
     for position, arm in enumerate(arms):
-        launches = len(arm)
+        launches, prompts = arm.shape[:2]
         if launches < 2:
             continue
-        without = np.repeat(totals[None, :], launches, axis=0)
-        here = slice(2 * position, 2 * position + 2)
-        # Scaled to the same size, so that the sides of the ratio stay comparable.
-        without[:, here] -= arm.sum(axis=1)
-        values = pivot(without)
+
+        def without(sums: Floats, start: int = 2 * position) -> Floats:
+            left = np.repeat(totals[None, :], len(sums), axis=0)
+            left[:, start : start + 2] -= sums
+            return pivot(left)
+
+        values = without(arm.sum(axis=1))
         spread = float(np.square(values - values.mean()).sum())
         parts.append(((launches - 1) / launches * spread, float(launches - 1)))
-    variance = sum(v for v, _ in parts)
+        cells = without(arm.reshape(-1, 2)).reshape(launches, prompts)
+        alone = cells - cells.mean(axis=0) - cells.mean(axis=1, keepdims=True) + cells.mean()
+        freedom = (launches - 1) * (prompts - 1)
+        shared += (cells.size - 1) ** 2 / cells.size * float(np.square(alone).sum()) / freedom
+    added = sum(v for v, _ in parts)
     squares = sum(v * v / df for v, df in parts)
-    df = variance * variance / squares if squares > 0 else parts[0][1]
+    df = added * added / squares if squares > 0 else parts[0][1]
+    # Never below its largest part: a difference of estimates can come out too small by chance.
+    variance = max(added - shared, *(v for v, _ in parts))
     return float(np.sqrt(variance)), float(df)
 
 

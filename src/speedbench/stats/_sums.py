@@ -11,21 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from speedbench.errors import CallError
 from speedbench.stats._interval import Interval, Scale
-from speedbench.stats._jackknife import (
-    checked_table,
-    columns,
-    degrees_of_freedom,
-    jackknife,
-    pair_weights,
-    paired,
-    ratio,
-    ratio_of_ratios,
-)
+from speedbench.stats._jackknife import checked_table, degrees_of_freedom, jackknife
 from speedbench.stats._resample import bca_bounds, bootstrap_t_bounds, percentile_bounds
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 Method = Literal["auto", "jackknife-t", "bca", "bootstrap-t", "percentile"]
+
+BELOW_NOMINAL = "two prompts: the interval covers below nominal"
+"""92 to 93% in simulation where 95% is asked for; from three prompts up it covers."""
 
 METHODS: tuple[Method, ...] = ("auto", "jackknife-t", "bca", "bootstrap-t", "percentile")
 
@@ -62,7 +56,8 @@ def sums_interval(
         percentiles of the resamples.  "auto" is "jackknife-t", which covers from 8 prompts up
         where the others fall short (docs/decisions/0010).
     scale : {"log", "linear"}
-        Where the pivot of the t methods is formed; "log" for positive ratios.
+        Where the pivot of the t methods is formed; "log" for positive ratios.  Shares have
+        `share_interval`.
     weights : (n,) array_like, optional
         How much each prompt weighs in the statistic, such as its steps; default: alike.  A few
         heavy prompts leave few degrees of freedom: (Σw²)² / Σw⁴, times (n - 1) / n.
@@ -93,10 +88,7 @@ def sums_interval(
     (2.636, 4, True)
     """
     table = checked_table(sums)
-    if not 0 < confidence < 1:
-        raise CallError(f"a confidence of {confidence} is not between 0 and 1")
-    if method not in METHODS:
-        raise CallError(f"unknown method {method!r}: known are {', '.join(METHODS)}")
+    _check(confidence, scale, method)
     n = len(table)
     if n == 0:
         return Interval.undefined(note or "no prompt with data", confidence)
@@ -119,124 +111,18 @@ def sums_interval(
             low, high = _resampled(table, pivot, se, rng, n_resamples, confidence, chosen)
             back = np.exp if on == "log" else np.asarray
             found = replace(found, low=float(back(low)), high=float(back(high)))
-    return found if np.isfinite(found.low) else found.noted("too few prompts to tell the spread")
+    if not np.isfinite(found.low):
+        return found.noted("too few prompts to tell the spread")
+    return found.noted(BELOW_NOMINAL) if n == 2 else found
 
 
-def ratio_interval(
-    num: ArrayLike,
-    den: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 2000,
-    confidence: float = 0.95,
-    method: Method = "auto",
-    note: str = "",
-) -> Interval:
-    """Return Σ num / Σ den over prompts, with its interval.
-
-    Parameters
-    ----------
-    num, den : (n,) array_like
-        Sums of each prompt, such as tokens and steps.  Prompts with nothing in the denominator
-        carry no information and are left out of `n`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from speedbench.stats import ratio_interval
-    >>> found = ratio_interval([30, 26, 31, 29], [10, 12, 10, 12], rng=np.random.default_rng(0))
-    >>> round(found.value, 3), found.method
-    (2.636, 'jackknife-t')
-    """
-    table = columns(num, den)
-    table = table[table[:, 1] > 0]
-    return sums_interval(
-        table,
-        ratio,
-        rng=rng,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        method=method,
-        weights=table[:, 1],
-        note=note,
-    )
-
-
-def paired_ratio_interval(
-    num_a: ArrayLike,
-    den_a: ArrayLike,
-    num_b: ArrayLike,
-    den_b: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 2000,
-    confidence: float = 0.95,
-    method: Method = "auto",
-    note: str = "",
-) -> Interval:
-    """Return (Σ num_a / Σ den_a) / (Σ num_b / Σ den_b) over the same prompts, with its interval.
-
-    Measured speedup is one: a = decode seconds and tokens without SD, b = with.  Prompts are
-    resampled whole, so what makes a prompt hard for both cancels.  Prompts that lack data on one
-    side are left out, and the note counts them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from speedbench.stats import paired_ratio_interval
-    >>> found = paired_ratio_interval([4.0, 6.0, 5.0], [100, 150, 120], [2.0, 3.2, 2.4],
-    ...                               [100, 150, 120], rng=np.random.default_rng(0))
-    >>> round(found.value, 3), found.n
-    (1.974, 3)
-    """
-    table, said = paired(columns(num_a, den_a, num_b, den_b))
-    return sums_interval(
-        table,
-        ratio_of_ratios,
-        rng=rng,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        method=method,
-        weights=pair_weights(table),
-        note="; ".join(part for part in (note, said) if part),
-    )
-
-
-def difference_interval(
-    num_a: ArrayLike,
-    den_a: ArrayLike,
-    num_b: ArrayLike,
-    den_b: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    n_resamples: int = 2000,
-    confidence: float = 0.95,
-    method: Method = "auto",
-    note: str = "",
-) -> Interval:
-    """Return Σ num_a / Σ den_a - Σ num_b / Σ den_b over the same prompts, with its interval.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from speedbench.stats import difference_interval
-    >>> found = difference_interval([30, 26, 31], [10, 10, 10], [28, 25, 28], [10, 10, 10],
-    ...                             rng=np.random.default_rng(0))
-    >>> round(found.value, 3)
-    0.2
-    """
-    table, said = paired(columns(num_a, den_a, num_b, den_b))
-    return sums_interval(
-        table,
-        lambda s: s[..., 0] / s[..., 1] - s[..., 2] / s[..., 3],
-        rng=rng,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        method=method,
-        scale="linear",
-        weights=pair_weights(table),
-        note="; ".join(part for part in (note, said) if part),
-    )
+def _check(confidence: float, scale: str, method: str) -> None:
+    if not 0 < confidence < 1:
+        raise CallError(f"a confidence of {confidence} is not between 0 and 1")
+    if scale not in ("log", "linear"):
+        raise CallError(f"unknown scale {scale!r}: known are log, linear")
+    if method not in METHODS:
+        raise CallError(f"unknown method {method!r}: known are {', '.join(METHODS)}")
 
 
 def _resampled(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from speedbench.errors import CallError
-from speedbench.stats._interval import Interval, t_below, t_quantile
+from speedbench.stats._interval import Interval, on_scale, t_below, t_quantile
 
 Alternative = Literal["greater", "less", "two-sided"]
 
@@ -62,12 +62,9 @@ def superiority(found: Interval, null: float = 1.0, alternative: Alternative = "
     if not math.isfinite(found.se) or not math.isfinite(found.value):
         note = found.note or "the interval does not tell its spread"
         return Test(found.value, null, alternative, math.nan, found.n, note)
-    if found.scale == "log":
-        if null <= 0:
-            raise CallError(f"a ratio is tested against a positive number, not {null}")
-        distance = math.log(found.value) - math.log(null)
-    else:
-        distance = found.value - null
+    if found.scale != "linear" and (null <= 0 or (found.scale == "logit" and null >= 1)):
+        raise CallError(f"no ratio or share can be {null}")
+    distance = on_scale(found.value, found.scale) - on_scale(null, found.scale)
     if found.se == 0:
         t = math.copysign(math.inf, distance) if distance else 0.0
     else:
@@ -134,7 +131,7 @@ def adjusted_confidence(n_comparisons: int, confidence: float = 0.95) -> float:
 
 
 def combine(
-    powers: Sequence[tuple[Interval, float]] | Mapping[Interval, float],
+    powers: Sequence[tuple[Interval, float]],
     *,
     confidence: float = 0.95,
     note: str = "",
@@ -167,7 +164,7 @@ def combine(
     >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
     (1.667, 1.566, 1.773)
     """
-    factors = list(powers.items() if isinstance(powers, Mapping) else powers)
+    factors = list(powers)
     bad = [f for f, _ in factors if not (math.isfinite(f.value) and f.value > 0)]
     said = "; ".join(dict.fromkeys(part for part in (note, *(f.note for f, _ in factors)) if part))
     if bad or not factors:
@@ -195,8 +192,9 @@ def combine(
 
 def _log_error(found: Interval) -> tuple[float, float]:
     """Return the standard error of the log and its degrees of freedom."""
-    if math.isfinite(found.se) and math.isfinite(found.df):
-        return (found.se if found.scale == "log" else found.se / found.value), found.df
+    if not math.isnan(found.se) and not math.isnan(found.df):
+        slope = {"log": 1.0, "linear": 1 / found.value, "logit": 1 - found.value}[found.scale]
+        return found.se * slope, found.df
     if found.low == found.value == found.high:
         return 0.0, math.inf
     if not (found.low > 0 and math.isfinite(found.high)):

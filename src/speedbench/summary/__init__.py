@@ -6,9 +6,10 @@ name, its unit, its evidence and its interval.
 
 from __future__ import annotations
 
-from speedbench.summary.arms import StudyRun
+from speedbench.summary.arms import Arm, Method, StudyRun
 from speedbench.summary.columns import RunColumns
-from speedbench.summary.of_run import DEMO_NOTE, of_run
+from speedbench.summary.comparison import Pairs
+from speedbench.summary.of_run import of_run
 from speedbench.summary.of_study import of_study
 
-__all__ = ["DEMO_NOTE", "RunColumns", "StudyRun", "of_run", "of_study"]
+__all__ = ["Arm", "Method", "Pairs", "RunColumns", "StudyRun", "of_run", "of_study"]

@@ -53,9 +53,9 @@ class Arm:
         requests, steps, chunks = [], [], []
         shift = 0
         for number, repeat in enumerate(self.repeats):
-            block = pl.col("block") + number * 1_000_000  # blocks of two launches are not one block
+            launch = pl.col("launch") + number * 1_000_000  # a repeat is a launch of its own
             moved = pl.col("request") + shift
-            requests.append(repeat.trace.requests.with_columns(moved, block))
+            requests.append(repeat.trace.requests.with_columns(moved, launch))
             steps.append(repeat.trace.steps.with_columns(moved))
             chunks.append(repeat.trace.chunks.with_columns(moved))
             shift += len(repeat.trace.requests)

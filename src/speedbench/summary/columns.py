@@ -45,10 +45,31 @@ class RunColumns:
         return np.array([number[name] for name in self.finished["prompt_id"]], dtype=np.int64)
 
     @cached_property
+    def units_of_time(self) -> tuple[NDArray[np.int64], int]:
+        """The unit that intervals of times resample, for each finished request, and their number.
+
+        Blocks, where the run has several: what the machine did to one request of a block it did to
+        the others.  Otherwise prompts.
+        """
+        block = self.finished["block"].to_numpy()
+        n_blocks = int(block.max(initial=0)) + 1
+        if n_blocks > 1:
+            return block, n_blocks
+        return self.prompt_of_request, len(self.prompts)
+
+    @property
+    def name_of_time_unit(self) -> str:
+        """What `units_of_time` counts."""
+        n_blocks = self.finished["block"].n_unique()
+        return "blocks of prompts" if n_blocks > 1 else "prompts"
+
+    @cached_property
     def step_table(self) -> pl.DataFrame:
         """The steps of finished requests, with `row`."""
         return self.trace.steps.join(
-            self.finished.select("request", "row", "block"), on="request", maintain_order="left"
+            self.finished.select("request", "row", "launch", "block"),
+            on="request",
+            maintain_order="left",
         )
 
     @cached_property

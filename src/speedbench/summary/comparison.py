@@ -6,14 +6,14 @@ are paired, and the share that could be paired is reported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speedbench import gate, speedup, stats, timing
+from speedbench import speedup, stats, timing
 from speedbench.records import Row
 from speedbench.summary.arms import BASELINE, Arm, Method
 from speedbench.summary.columns import RunColumns, Slice
@@ -25,8 +25,8 @@ from speedbench.summary.estimates import (
     step_latency,
 )
 
-MARGIN = 0.0
-"""Gain that speculation must clear, beyond break-even, before a decision turns it on."""
+Decide = Callable[[str, Sequence[tuple[Method, stats.Interval]], int], dict[str, Any]]
+"""A decision, from a slice's name, its measured speedups, and how many are decided together."""
 
 PAIRED_EVIDENCE = f"{STAMPS}; same inputs, same load, paired"
 
@@ -72,31 +72,14 @@ class Comparison:
         quiet = [_without_note(interval) for interval in (al, t_ar, t_sd)]
         return speedup.proxy_speedup(*quiet, note=note)
 
-    def decisions(self) -> list[dict[str, Any]]:
-        """Return on, off or cannot tell for each slice; all slices of a load hold together."""
-        n_comparisons = len(self.measured)
+    def decisions(self, decide: Decide) -> list[dict[str, Any]]:
+        """Return a decision for each slice; all slices of a load hold together."""
         found = []
         for number, where in enumerate(self.slices):
-            candidates = [
-                gate.Candidate(*arm.method, self.measured[arm.method, number])
-                for arm in self.methods
-            ]
-            what = next(iter(where.values()), "all")
-            decision = gate.decide(
-                candidates, margin=MARGIN, n_comparisons=n_comparisons, what=what
-            )
-            chosen = decision.candidate
-            found.append(
-                {
-                    "concurrency": self.baseline.concurrency,
-                    "slice": dict(where),
-                    "verdict": decision.verdict,
-                    "method": chosen.method if chosen else None,
-                    "draft_length": chosen.draft_length if chosen else None,
-                    "why": decision.why,
-                    "confidence": decision.confidence,
-                }
-            )
+            measured = [(arm.method, self.measured[arm.method, number]) for arm in self.methods]
+            decision = decide(next(iter(where.values()), "all"), measured, len(self.measured))
+            load = {"concurrency": self.baseline.concurrency, "slice": dict(where)}
+            found.append({**load, **decision})
         return found
 
 
@@ -120,7 +103,7 @@ class Pairs:
             np.stack([s.seconds for s in sd]),
             np.stack([s.tokens for s in sd]),
             rng=fresh_rng(),
-            note=self._unpaired(where),
+            note=self._note(where),
         )
 
     def identical(self, where: Slice) -> Figure:
@@ -144,13 +127,17 @@ class Pairs:
     def _repeats(self) -> list[tuple[RunColumns, RunColumns]]:
         return list(zip(self.baseline.repeats, self.arm.repeats, strict=False))
 
-    def _unpaired(self, where: Slice) -> str:
+    def _note(self, where: Slice) -> str:
         paired = total = 0
         for (one, _), table in zip(self._repeats(), self.tables, strict=True):
             mask = one.mask(where)
             total += int(mask.sum())
             paired += int(mask[table[0]].sum())
-        return "" if paired == total else f"{paired} of {total} requests had the same input"
+        unit = self.baseline.repeats[0].name_of_time_unit
+        counted = f"n counts {unit}"
+        if paired == total:
+            return counted
+        return f"{counted}; {paired} of {total} requests had the same input"
 
 
 def _pair(one: RunColumns, other: RunColumns) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -163,15 +150,15 @@ def _pair(one: RunColumns, other: RunColumns) -> tuple[NDArray[np.int64], NDArra
 
 
 def _decode_sums(columns: RunColumns, rows: NDArray[np.int64], where: Slice) -> timing.DecodeSums:
-    """Add up decode seconds and tokens per prompt, of the given requests that are in the slice."""
+    """Add up decode seconds and tokens per unit, of the given requests that are in the slice."""
     chosen = np.zeros(len(columns.finished), dtype=np.bool_)
     chosen[rows] = True
-    n_prompts = len(columns.prompts)
-    unit = np.where(chosen & columns.mask(where), columns.prompt_of_request, n_prompts)
+    units, n_units = columns.units_of_time
     if columns.streams is None:
-        nothing = np.zeros(n_prompts)
+        nothing = np.zeros(n_units)
         return timing.DecodeSums(nothing, nothing, nothing, len(rows))
-    sums = timing.decode_sums_by(columns.streams, unit, n_prompts + 1)
+    unit = np.where(chosen & columns.mask(where), units, n_units)
+    sums = timing.decode_sums_by(columns.streams, unit, n_units + 1)
     return timing.DecodeSums(sums.seconds[:-1], sums.tokens[:-1], sums.requests[:-1], 0)
 
 

@@ -146,7 +146,8 @@ def step_latency(columns: RunColumns, batch: int) -> stats.Interval:
     table = columns.step_table.filter(
         (pl.col("batch") == batch) & ~pl.col("mixed") & pl.col("seconds").is_not_null()
     ).unique("ended_ns")  # the requests of one batch share the iteration
-    per_block = table.group_by("block").agg(pl.col("seconds").sum(), pl.len()).sort("block")
+    blocks = table.group_by("launch", "block").agg(pl.col("seconds").sum(), pl.len())
+    per_block = blocks.sort("launch", "block")
     found = stats.ratio_interval(
         per_block["seconds"].to_numpy(), per_block["len"].to_numpy(), rng=fresh_rng()
     )
@@ -155,10 +156,10 @@ def step_latency(columns: RunColumns, batch: int) -> stats.Interval:
 
 
 def throughput_figures(columns: RunColumns) -> Iterator[Figure]:
-    """Yield output TPS over the whole run; one number, no interval."""
+    """Yield output TPS over the whole run, one number, no interval; none for a resumed run."""
     table = columns.finished
     tokens = table["n_output_tokens"]
-    if not len(table) or tokens.null_count():
+    if not len(table) or tokens.null_count() or table["launch"].n_unique() > 1:
         return
     ended_ns, sent_ns = table["ended_ns"].to_numpy(), table["sent_ns"].to_numpy()
     span_s = float(ended_ns.max() - sent_ns.min()) * 1e-9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -20,10 +20,6 @@ from speedbench.summary.estimates import (
 from speedbench.trace import Trace
 
 SLICED_BY = ("category", "subcategory", "difficulty", "turn")
-DEMO_NOTE = (
-    "Measured on the demo pair, a toy that ships with speedbench: the figures show how speculative "
-    "decoding behaves, and say nothing about any real model."
-)
 
 
 def of_run(
@@ -31,6 +27,7 @@ def of_run(
     cell: Mapping[str, str | int | None],
     dataset: Mapping[str, Any],
     engine: Mapping[str, Any],
+    notes: Sequence[str],
 ) -> Summary:
     """Return every estimate of one run.
 
@@ -42,6 +39,8 @@ def of_run(
         What the run measured, as it goes into each row.
     dataset, engine
         The manifest's accounts of them.
+    notes
+        What must be said beside the figures.
     """
     columns = RunColumns.of(trace)
     rows = [
@@ -56,7 +55,7 @@ def of_run(
         estimates=rows,
         counts=counts(trace, dataset),
         facts={"engine": dict(engine), "dataset": dict(dataset)},
-        notes=notes(columns, engine),
+        notes=[*notes, *resumed(trace)],
     )
 
 
@@ -86,18 +85,19 @@ def counts(trace: Trace, dataset: Mapping[str, Any]) -> dict[str, Any]:
         "finished": n_sent - len(failures),
         "failed": len(failures),
         "not_sent": dataset["n_requests"] - n_sent,
+        "launches": trace.requests["launch"].n_unique(),
         "failures": dict(kinds.iter_rows()),
         "output_tokens": trace.requests["n_output_tokens"].sum(),
         "steps": len(trace.steps),
     }
 
 
-def notes(columns: RunColumns, engine: Mapping[str, Any]) -> list[str]:
-    """Return the words that belong beside the numbers."""
-    said = [DEMO_NOTE] if "pair" in engine else []
-    if columns.tier == "none":
-        said.append(
-            "The engine gave no evidence about speculation: acceptance is not reported, because a "
-            "text chunk is neither a step nor a token."
-        )
-    return said
+def resumed(trace: Trace) -> list[str]:
+    """Say so if the run was interrupted: its times then come from more than one launch."""
+    n_launches = trace.requests["launch"].n_unique()
+    if n_launches < 2:
+        return []
+    return [
+        f"The run was interrupted and resumed: its requests come from {n_launches} launches of the "
+        "engine, and throughput over the whole run is not given."
+    ]

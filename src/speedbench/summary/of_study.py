@@ -8,7 +8,7 @@ from typing import Any
 from speedbench.records import Row, Summary
 from speedbench.summary.arms import BASELINE, Arm, Method, StudyRun
 from speedbench.summary.columns import OVERALL
-from speedbench.summary.comparison import Comparison
+from speedbench.summary.comparison import Comparison, Decide
 from speedbench.summary.cost import cost_rows
 from speedbench.summary.estimates import (
     Figure,
@@ -25,6 +25,7 @@ def of_study(
     dataset: Mapping[str, Any],
     engine: Mapping[str, Any],
     notes: Sequence[str],
+    decide: Decide,
 ) -> Summary:
     """Return the estimates and decisions of a study.
 
@@ -38,6 +39,8 @@ def of_study(
         What the manifests say of them.
     notes
         Words of warning to print beside the numbers.
+    decide
+        Makes a decision of the measured speedups of a slice (the gate's, handed in).
     """
     arms = Arm.all_of(runs)
     rows: list[Row] = []
@@ -47,7 +50,7 @@ def of_study(
         rows += [row for arm in here.values() for row in _own_rows(arm)]
         comparison = Comparison(here)
         rows += list(comparison.rows())
-        decisions += comparison.decisions()
+        decisions += comparison.decisions(decide)
     rows += list(_side_rows(arms, side_runs))
     return Summary(
         kind="study",
