@@ -61,9 +61,7 @@ def alarm_section(quick: bool) -> tuple[float, float]:
     print(f"  fires in {same.fired:.1%}; in any category after Holm {same.fired_any_category:.1%}")
     worse = pairs(base, make_world(scale=scale_for_drop(0.02)), 880, n_power, SEED + 2)
     print(f"  power for a drop of {1 - worse.mean_ratio:.2%}: {worse.fired:.1%} ({n_power} pairs)")
-    print(
-        "\nA/A of speed at 5%, 88 prompts, launches that differ by 2%, by what is resampled"
-    )
+    print("\nA/A of speed at 5%, 88 prompts, launches that differ by 2%, by what is resampled")
     for launches in (3,) if quick else (2, 3, 5):
         rates = launch_alarms(200 if quick else 2000, SEED + 3, launches=launches)
         told = ", ".join(f"{name} {rate:.1%}" for name, rate in rates.items())

@@ -46,6 +46,10 @@ IMPOSSIBLE = [
         "column truncated has shape (2,), and (1,) is needed",
     ),
     (
+        {"request": [0], "emitted": [1], "truncated": [float("nan")]},
+        "column truncated holds something else than true and false",
+    ),
+    (
         {"request": [4], "emitted": [1], "n_requests": 2},
         "request index 4 is outside the 2 requests stated",
     ),

@@ -86,6 +86,16 @@ def test_one_that_stays_silent_is_given_up(tmp_path: Path) -> None:
         pass
 
 
+def test_one_that_dies_while_it_is_measured_is_an_error_afterwards(tmp_path: Path) -> None:
+    program = TELLS_ITS_PID + "sys.stderr.write('out of memory')"
+    with (
+        pytest.raises(EngineError, match=r"ended with code -9 .* go on with --resume"),
+        launch.launched(python(program), tmp_path / "log") as server,
+    ):
+        os.kill(server.ready["port"], signal.SIGKILL)
+        assert ended(server.ready["port"])
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are a POSIX matter")
 def test_one_that_will_not_end_is_killed_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

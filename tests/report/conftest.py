@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from speedbench.records import Estimate, Row, Summary
+from speedbench.report.page import rendered
 
 UNITS = {
     "al_per_step": "tokens/step",
@@ -135,7 +136,7 @@ def make_run(figures: dict[str, float], **changes: Any) -> Summary:
     return Summary(**{**content, **changes})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study() -> Summary:
     return make_study()
 
@@ -150,7 +151,7 @@ def make_a_run() -> Any:
     return make_run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run() -> Summary:
     """A run of an engine that tells its steps."""
     figures = {
@@ -165,3 +166,15 @@ def run() -> Summary:
         "step_latency_s_batch_4": 0.0275,
     }
     return make_run(figures)
+
+
+@pytest.fixture(scope="session")
+def study_page(study: Summary) -> str:
+    """The report of the study: drawing takes longer than looking."""
+    return rendered(study)
+
+
+@pytest.fixture(scope="session")
+def run_page(run: Summary) -> str:
+    """The report of the run."""
+    return rendered(run)

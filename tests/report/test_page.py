@@ -41,8 +41,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_it_holds_what_was_decided_and_measured(study: Summary) -> None:
-    page = rendered(study)
+def test_it_holds_what_was_decided_and_measured(study_page: str) -> None:
     for text in (
         "At 1 stream: draft_model γ=3 pays for coding; nothing pays for roleplay;",
         '1.60</span> <span class="bounds">[1.44, 1.76]',
@@ -52,12 +51,12 @@ def test_it_holds_what_was_decided_and_measured(study: Summary) -> None:
         "tier A",
         "99.8%",
     ):
-        assert text in page
-    assert page.count("<figure") == 2
+        assert text in study_page
+    assert study_page.count("<figure") == 2
 
 
-def test_it_loads_nothing_and_runs_nothing(study: Summary, run: Summary) -> None:
-    for page in map(rendered, (study, run)):
+def test_it_loads_nothing_and_runs_nothing(study_page: str, run_page: str) -> None:
+    for page in (study_page, run_page):
         found = Tags(page).found
         assert not {tag for tag, _ in found} & {"script", "link", "img", "iframe", "object"}
         assert not [name for _, attributes in found for name in attributes if name[:2] == "on"]
@@ -86,30 +85,30 @@ def test_what_it_shows_cannot_break_it(make_a_study: Any) -> None:
     assert len(page) < 300_000
 
 
-def test_undefined_numbers_are_dashes(study: Summary) -> None:
-    page = rendered(study)
-    assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL).lower()
-    assert '<span class="value">-</span></td>' in page
+def test_undefined_numbers_are_dashes(study_page: str) -> None:
+    assert not re.search(r"\bnan\b", study_page, flags=re.IGNORECASE)
+    assert "NaN" not in study_page
+    assert '<span class="value">-</span></td>' in study_page
 
 
-def test_every_figure_has_words_for_those_who_do_not_see_it(study: Summary) -> None:
-    found = Tags(rendered(study)).found
+def test_every_figure_has_words_for_those_who_do_not_see_it(study_page: str) -> None:
+    found = Tags(study_page).found
     images = [attributes for _, attributes in found if attributes.get("role") == "img"]
     assert len(images) == 4  # speedup at two loads, AL at two loads that agree, rates
     assert "from 0.70 (roleplay) to 1.60 (coding)" in str(images[0]["aria-label"])
     assert len([tag for tag, _ in found if tag == "figcaption"]) == 2
 
 
-def test_tables_have_captions_and_scopes(study: Summary, run: Summary) -> None:
-    for page in map(rendered, (study, run)):
+def test_tables_have_captions_and_scopes(study_page: str, run_page: str) -> None:
+    for page in (study_page, run_page):
         found = Tags(page).found
         tags = [tag for tag, _ in found]
         assert tags.count("table") == tags.count("caption")
         assert all("scope" in attributes for tag, attributes in found if tag == "th")
 
 
-def test_drawings_take_their_colours_from_the_page(study: Summary) -> None:
-    drawings = "".join(re.findall(r"<svg.*?</svg>", rendered(study), flags=re.DOTALL))
+def test_drawings_take_their_colours_from_the_page(study_page: str) -> None:
+    drawings = "".join(re.findall(r"<svg.*?</svg>", study_page, flags=re.DOTALL))
     colours = set(re.findall(r'(?:fill|stroke)="([^"]+)"', drawings))
     assert colours <= {"none", "transparent", "currentColor", "var(--arm0)", "var(--arm1)"}
 
@@ -126,7 +125,13 @@ def test_a_study_without_any_row_is_still_a_page() -> None:
     assert "nothing" in rendered(empty)
 
 
-def test_the_file_is_the_page(run: Summary, tmp_path: Path) -> None:
+def test_the_file_is_the_page(run: Summary, run_page: str, tmp_path: Path) -> None:
     write_report(run, tmp_path / "report.html")
-    assert (tmp_path / "report.html").read_text("utf-8") == rendered(run)
+    assert (tmp_path / "report.html").read_text("utf-8") == run_page
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_run_in_which_everything_failed_is_still_a_page(make_a_run: Any) -> None:
+    counts = {"planned": 24, "finished": 0, "failed": 24, "failures": {"connection": 24}}
+    page = rendered(make_a_run({}, counts=counts))
+    assert "0 of 24 requests finished, 24 failed (24 connection)" in page

@@ -82,3 +82,11 @@ def test_the_paths_come_last(
     show.show_study(study, tmp_path)
     last = capsys.readouterr().out.splitlines()[-2:]
     assert last == [str(tmp_path / "summary.json"), str(tmp_path / "report.html")]
+
+
+def test_a_run_in_which_everything_failed_says_why(
+    make_a_run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = {"planned": 24, "finished": 0, "failed": 24, "failures": {"connection": 24}}
+    show.show_run(make_a_run({}, counts=counts), DIRECTORY)
+    assert "24 failed (24 connection)" in capsys.readouterr().out

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from speedbench.records import Summary
 from speedbench.report import view
 
@@ -34,8 +36,25 @@ def test_the_unexpanded_pair_is_kept_apart(study: Summary) -> None:
     assert shown.loads[0].overall.best.speedup.value == 1.20
 
 
-def test_outputs_that_differ_are_said(make_a_study: Any) -> None:
-    assert "Every output is identical" in " ".join(view.measured(view.study_view(make_a_study())))
+def test_what_outputs_share_is_said(make_a_study: Any) -> None:
+    study = make_a_study()
+    assert "Every output is identical" in " ".join(view.measured(view.study_view(study)))
+    rows = [
+        replace(row, estimate=replace(row.estimate, value=0.994))
+        if row.estimate.estimand == "identical_share"
+        else row
+        for row in study.estimates
+    ]
+    said = " ".join(view.measured(view.study_view(replace(study, estimates=rows))))
+    assert "identical to those without speculation: ngram γ=3 at 1 stream 0.994," in said
+
+
+def test_the_note_of_a_speedup_is_said(make_a_study: Any) -> None:
+    study = make_a_study()
+    note = "n counts blocks of prompts; one launch"
+    rows = [replace(row, estimate=replace(row.estimate, note=note)) for row in study.estimates]
+    said = view.measured(view.study_view(replace(study, estimates=rows)))
+    assert said.count("Speedup: intervals resample blocks of prompts; one launch.") == 1
 
 
 def test_a_run_keeps_its_slices_by_property(run: Summary) -> None:

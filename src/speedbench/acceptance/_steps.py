@@ -101,8 +101,7 @@ class Steps:
         req = _counts(request, "request", None, names)
         emit = _counts(emitted, "emitted", req, names)
         n = len(req)
-        cut = np.zeros(n, np.bool_) if truncated is None else np.asarray(truncated, np.bool_)
-        _same_length(n, emitted=emit, truncated=cut)
+        cut = _flags(truncated, n)
         total = _n_requests(req, n_requests)
         draft, draft_known = _maybe_counts(drafted, "drafted", req, names)
         acc, acc_known = _maybe_counts(accepted, "accepted", req, names)
@@ -227,10 +226,16 @@ def _maybe_counts(
     return _counts(np.where(known, floats, 0.0), column, request, names), known
 
 
-def _same_length(n: int, **columns: NDArray[Any]) -> None:
-    for name, column in columns.items():
-        if column.shape != (n,):
-            raise TraceError(f"column {name} has shape {column.shape}, and ({n},) is needed")
+def _flags(truncated: ArrayLike | None, n: int) -> NDArray[np.bool_]:
+    if truncated is None:
+        return np.zeros(n, np.bool_)
+    array = np.asarray(truncated)
+    if array.shape != (n,):
+        raise TraceError(f"column truncated has shape {array.shape}, and ({n},) is needed")
+    if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
+        # NaN and None would count as true without a word.
+        raise TraceError("column truncated holds something else than true and false")
+    return array.astype(np.bool_, copy=False)
 
 
 def _n_requests(request: NDArray[np.int32], given: int | None) -> int:

@@ -22,6 +22,7 @@ app = App(
     version=__version__,
     help_format="plaintext",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` says what Ctrl-C leaves behind
 )
 app.command(
     "speedbench.cli.quickstart:quickstart",

@@ -56,9 +56,8 @@ def show_study(summary: Summary, directory: Path) -> None:
     shown = view.study_view(summary)
     _head(console, summary)
     for load in shown.loads:
-        console.print(_load_table(load, console.width))
-        console.print()
-    _say(console, _study_legend(shown), style="dim")
+        _show(console, _load_table(load, console.width))
+    _say(console, _study_legend(shown, console.width >= WIDE), style="dim")
     _say(console, " ".join(view.measured(shown)))
     _notes(console, summary)
     console.print()
@@ -73,8 +72,7 @@ def show_run(summary: Summary, directory: Path) -> None:
     whole, groups = view.run_view(summary)
     _head(console, summary)
     lines = [line for group in groups if group.by == "category" for line in group.lines]
-    console.print(_run_table([*lines, whole], console.width))
-    console.print()
+    _show(console, _run_table([*lines, whole], console.width))
     legend = [said for name, said in RUN_LEGEND.items() if name in whole.estimates]
     _say(console, "; ".join([*legend, "[ ]: 95% intervals"]) + ".", style="dim")
     _notes(console, summary)
@@ -84,10 +82,13 @@ def show_run(summary: Summary, directory: Path) -> None:
 
 def _console() -> Console:
     """Return standard output: as wide as the terminal, or 100 columns and no colour in a pipe."""
+    import io
     import sys
 
     from rich.console import Console
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a γ must not cost anybody their result
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
@@ -101,6 +102,17 @@ def _say(console: Console, paragraph: str, style: str = "") -> None:
         width = min(console.width, PIPE_WIDTH)
         lines = textwrap.wrap(paragraph, width, break_long_words=False, break_on_hyphens=False)
         console.print(Text("\n".join(lines), style=style), soft_wrap=True)
+
+
+def _show(console: Console, table: Table) -> None:
+    """Print a table and an empty line, without trailing blanks in a pipe."""
+    if console.is_terminal:
+        console.print(table)
+    else:
+        with console.capture() as captured:
+            console.print(table)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    console.print()
 
 
 def _head(console: Console, summary: Summary) -> None:
@@ -212,13 +224,14 @@ def _add_row(table: Table, cells: Sequence[str], style: str, styles: Mapping[int
     table.add_row(*texts, style=style)
 
 
-def _study_legend(shown: view.StudyView) -> str:
+def _study_legend(shown: view.StudyView, wide: bool) -> str:
     lengths = {arm.draft_length for arm in shown.arms}
     same = f" (γ={next(iter(lengths))})" if len(lengths) == 1 else ""
+    runner_up = "; next: the runner-up's speedup" if wide else ""
+    unknown = "" if wide else "; ?: cannot tell"
     return (
-        f"best: highest measured speedup{same}; next: the runner-up's. AL: tokens per target step. "
-        "speedup: decode time per token, without over with. Eq. 3: by AL and step times. "
-        "3-grams: distinct share. "
-        f"[ ]: {words.percent(shown.confidence)} intervals; decisions take "
-        f"{words.percent(shown.decision_confidence)}, to hold together at a load."
+        f"best: the method measured fastest{same}{runner_up}. AL: tokens per target step. speedup: "
+        "decode time per token, without over with. Eq. 3: speedup by AL and step times. 3-grams: "
+        f"distinct share of answers. [ ]: {words.percent(shown.confidence)} intervals; decisions "
+        f"use {words.percent(shown.decision_confidence)}, to hold jointly per load{unknown}."
     )

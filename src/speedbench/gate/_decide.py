@@ -12,6 +12,9 @@ from speedbench.stats import Interval, adjusted_confidence
 
 Verdict = Literal["on", "off", "cannot tell"]
 
+READABLE = 99
+"""Above this an upper bound says only that nothing is known; the number itself would mislead."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -135,7 +138,8 @@ def _open_question(at_level: Sequence[tuple[Candidate, Interval]], threshold: fl
 
 
 def _text(found: Interval) -> str:
-    return f"{found.value:.2f}x [{found.low:.2f}, {found.high:.2f}]"
+    high = f"{found.high:.2f}" if found.high < READABLE else f">{READABLE}"
+    return f"{found.value:.2f}x [{found.low:.2f}, {high}]"
 
 
 def _check(candidates: Sequence[Candidate], margin: float, comparisons: int) -> None:

@@ -49,7 +49,8 @@ def launched(
     Raises
     ------
     EngineError
-        When it ends or stays silent instead of becoming ready, with its own last lines.
+        When it ends or stays silent instead of becoming ready, or has ended before the block, with
+        its own last lines.
     """
     with log.open("ab") as errors:
         process = subprocess.Popen(
@@ -66,6 +67,11 @@ def launched(
     try:
         ready = _await_ready(process, lines, log, ready_timeout_s)
         yield ServerProcess(f"http://127.0.0.1:{ready['port']}", ready)
+        if process.poll() is not None:
+            raise EngineError(
+                f"the engine ended with code {process.returncode} while it was being measured; its "
+                f"last lines: {last_lines(log)}; what was finished is kept, go on with --resume"
+            )
     finally:
         _stop(process)
         reader.join()  # its pipe has ended with the process

@@ -277,7 +277,7 @@ def measured(shown: StudyView) -> list[str]:
         said.append(f"Measured cost in target steps: {costs}.")
     notes = [f.speedup.note for load in shown.loads for f in load.overall.arms if f.speedup.note]
     for note in dict.fromkeys(notes):
-        said.append(f"Speedup: {visible(note, 200)}.")
+        said.append(f"Speedup: {visible(note.replace('n counts', 'intervals resample'), 200)}.")
     if shown.unexpanded:
         found = ", ".join(f"{one.label} {estimate_text(one.estimate)}" for one in shown.unexpanded)
         said.append(f"Speedup on the unexpanded pair, 1 stream: {found}.")

@@ -25,6 +25,7 @@ from speedbench.stats._tests import (
     adjusted_confidence,
     combine,
     holm,
+    holm_tests,
     non_inferiority,
     superiority,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "detectable_change",
     "difference_interval",
     "holm",
+    "holm_tests",
     "launches_interval",
     "mean_interval",
     "non_inferiority",

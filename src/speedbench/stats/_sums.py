@@ -92,7 +92,8 @@ def sums_interval(
     n = len(table)
     if n == 0:
         return Interval.undefined(note or "no prompt with data", confidence)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # A resample without data, or a bound beyond every number, shows as NaN or infinity.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         value = float(statistic(table.sum(axis=0)))
         if not np.isfinite(value):
             return Interval.undefined(note or "undefined from these data", confidence)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from speedbench.errors import CallError
 from speedbench.stats._interval import Interval, on_scale, t_below, t_quantile
 
+Name = TypeVar("Name", bound=Hashable)
 Alternative = Literal["greater", "less", "two-sided"]
 
 
@@ -116,6 +117,24 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     factors = len(order) - np.arange(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
     return adjusted
+
+
+def holm_tests(tests: Mapping[Name, Test]) -> dict[Name, Test]:
+    """Return the tests of several categories with their p-values adjusted by `holm`.
+
+    Examples
+    --------
+    >>> from speedbench.stats import Interval, holm_tests, superiority
+    >>> tests = {name: superiority(Interval.from_pivot(ratio, 0.02, 60, 61), 1.0, "less")
+    ...          for name, ratio in {"coding": 0.93, "qa": 0.97, "math": 1.01}.items()}
+    >>> {name: test.rejects(0.05) for name, test in holm_tests(tests).items()}
+    {'coding': True, 'qa': False, 'math': False}
+    """
+    adjusted = holm([test.p_value for test in tests.values()])
+    return {
+        name: replace(test, p_value=float(p))
+        for (name, test), p in zip(tests.items(), adjusted, strict=True)
+    }
 
 
 def adjusted_confidence(n_comparisons: int, confidence: float = 0.95) -> float:

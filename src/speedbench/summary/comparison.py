@@ -22,6 +22,7 @@ from speedbench.summary.estimates import (
     Figure,
     fresh_rng,
     interval_of,
+    share_of_requests,
     step_latency,
 )
 
@@ -118,9 +119,7 @@ class Pairs:
                 if wanted[i]:
                     same.append(left[i] == right[j])
                     prompts.append(int(one.prompt_of_request[i]))
-        interval = stats.mean_interval(
-            np.array(same, dtype=np.float64), clusters=prompts, rng=fresh_rng()
-        )
+        interval = share_of_requests(same, prompts)
         note = f"{sum(same)} of {len(same)} paired requests"
         return Figure("identical_share", "share", interval.noted(note), "output token ids")
 

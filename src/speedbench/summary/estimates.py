@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from speedbench import acceptance, stats, timing
 from speedbench.records import Estimate
@@ -68,23 +69,63 @@ def acceptance_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
         "al_given_draft": sums.al_given_draft,
     }
     for name, ratio in ratios.items():
-        yield Figure(name, "tokens/step", interval_of(ratio), evidence)
-    yield Figure(
-        "acceptance_share", "accepted/drafted", interval_of(sums.acceptance_share), evidence
-    )
+        yield Figure(name, "tokens/step", at_least_one(interval_of(ratio)), evidence)
+    share = share_of(sums.acceptance_share)
+    yield Figure("acceptance_share", "accepted/drafted", share, evidence)
     for position in range(1, sums.max_draft + 1):
-        rate = interval_of(sums.rate(position))
+        rate = share_of(sums.rate(position))
         yield Figure(f"ar_{position}", "probability", rate, evidence)
     if sums.max_draft:
-        full = acceptance.al_at_full_draft_length(sums)
-        interval = stats.Interval(full.value, np.nan, np.nan, full.n, note=full.note)
-        yield Figure("al_at_full_draft_length", "tokens/step", interval, evidence)
+        full = at_least_one(_at_full_draft_length(sums))
+        yield Figure("al_at_full_draft_length", "tokens/step", full, evidence)
+
+
+def _at_full_draft_length(sums: acceptance.Sums) -> stats.Interval:
+    """Return Eq. 1 with its interval; undefined where a draft position was never at risk."""
+    full = acceptance.al_at_full_draft_length(sums)
+    if np.isnan(full.value):
+        return stats.Interval.undefined(full.note or "some draft position was never at risk")
+
+    def eq1(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+        accepted, at_risk = np.split(totals, 2, axis=-1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return acceptance.al_from_rates(accepted / at_risk)
+
+    return stats.sums_interval(
+        sums.eq1_columns(), eq1, rng=fresh_rng(), n_resamples=N_RESAMPLES, note=full.note
+    )
 
 
 def interval_of(ratio: acceptance.Ratio) -> stats.Interval:
     """Return the interval of a ratio of sums over prompts."""
     return stats.ratio_interval(
         ratio.num, ratio.den, rng=fresh_rng(), n_resamples=N_RESAMPLES, note=ratio.note
+    )
+
+
+def share_of(ratio: acceptance.Ratio) -> stats.Interval:
+    """Return the interval of a share, which stays between 0 and 1."""
+    return stats.share_interval(ratio.num, ratio.den, rng=fresh_rng(), note=ratio.note)
+
+
+def at_least_one(found: stats.Interval) -> stats.Interval:
+    """Cut the interval of an acceptance length at 1, which every step emits at least."""
+    return replace(found, low=max(found.low, 1.0)) if found.low < 1.0 else found
+
+
+def share_of_requests(
+    values: Sequence[float] | Sequence[bool], prompts: Sequence[int] | NDArray[np.int64]
+) -> stats.Interval:
+    """Return the mean over requests of values between 0 and 1, with prompts resampled."""
+    per_request = np.asarray(values, dtype=np.float64)
+    defined = ~np.isnan(per_request)
+    units = np.asarray(prompts, dtype=np.int64)[defined]
+    left_out = int(np.count_nonzero(~defined))
+    return stats.share_interval(
+        np.bincount(units, weights=per_request[defined]),
+        np.bincount(units),
+        rng=fresh_rng(),
+        note=f"{left_out} undefined values left out" if left_out else "",
     )
 
 
@@ -95,9 +136,7 @@ def text_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
     if answers.null_count():
         return
     shares = [acceptance.distinct_ngram_share(ids.to_numpy()) for ids in answers]
-    interval = stats.mean_interval(
-        shares, clusters=columns.prompt_of_request[mask], rng=fresh_rng(), n_resamples=N_RESAMPLES
-    )
+    interval = share_of_requests(shares, columns.prompt_of_request[mask])
     yield Figure("distinct_3gram_share", "share", interval, "output token ids")
 
 
@@ -128,7 +167,7 @@ def timing_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
     yield Figure("user_tps", "tokens/s", speed, f"{STAMPS}; the first chunk's tokens excluded")
 
 
-def _tpot_by_vllm(table: pl.DataFrame, prompts: np.ndarray) -> Iterator[Figure]:
+def _tpot_by_vllm(table: pl.DataFrame, prompts: NDArray[np.int64]) -> Iterator[Figure]:
     """Yield TPOT as vLLM defines it, which takes the first chunk for one token."""
     gaps = (table["last_ns"] - table["first_ns"]).cast(pl.Float64) * 1e-9
     tokens = table["n_output_tokens"].cast(pl.Float64) - 1
@@ -146,8 +185,9 @@ def step_latency(columns: RunColumns, batch: int) -> stats.Interval:
     table = columns.step_table.filter(
         (pl.col("batch") == batch) & ~pl.col("mixed") & pl.col("seconds").is_not_null()
     ).unique("ended_ns")  # the requests of one batch share the iteration
-    blocks = table.group_by("launch", "block").agg(pl.col("seconds").sum(), pl.len())
-    per_block = blocks.sort("launch", "block")
+    # In the order of time, because a sum in another order has other last digits.
+    blocks = table.sort("ended_ns").group_by("launch", "block", maintain_order=True)
+    per_block = blocks.agg(pl.col("seconds").sum(), pl.len()).sort("launch", "block")
     found = stats.ratio_interval(
         per_block["seconds"].to_numpy(), per_block["len"].to_numpy(), rng=fresh_rng()
     )

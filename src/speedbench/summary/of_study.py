@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import polars as pl
+
 from speedbench.records import Row, Summary
 from speedbench.summary.arms import BASELINE, Arm, Method, StudyRun
 from speedbench.summary.columns import OVERALL
@@ -105,10 +107,12 @@ def _own_rows(arm: Arm) -> Iterator[Row]:
 
 
 def _counts(runs: Sequence[StudyRun]) -> dict[str, Any]:
-    failed = sum(run.trace.requests["failure_kind"].count() for run in runs)
+    requests = pl.concat([run.trace.requests for run in runs])
+    kinds = requests["failure_kind"].drop_nulls().value_counts(sort=True)
     return {
         "runs": len(runs),
-        "requests": sum(len(run.trace.requests) for run in runs),
-        "failed": int(failed),
-        "output_tokens": int(sum(run.trace.requests["n_output_tokens"].sum() for run in runs)),
+        "requests": len(requests),
+        "failed": int(requests["failure_kind"].count()),
+        "failures": dict(kinds.iter_rows()),
+        "output_tokens": int(requests["n_output_tokens"].sum()),
     }

@@ -1,0 +1,71 @@
+"""A disk that fills up in the middle of a run costs nothing that was finished.
+
+A limit on the size of files (RLIMIT_FSIZE) stands in for the full disk: writing fails at a byte of
+the kernel's choosing, within a frame of the journal, without any privilege.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from speedbench import pipeline
+from speedbench.load import read_journal
+from tests import server as scripts
+from tests.conftest import Finished, command, environment
+from tests.server import ScriptedServer
+
+resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
+
+LIMIT_BYTES = 24_000
+
+
+def run_with_limit(words: list[str], limit_bytes: int) -> Finished:
+    done = subprocess.run(
+        command(*words),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes,) * 2),
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_full_disk_ends_the_run_in_one_sentence_and_resume_finishes_it(
+    concurrency: int, server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.play(scripts.chat(*["word " * 20] * 10, between_s=0.0))
+    words = ["run", "--engine", "openai", "--base-url", server.base_url, "--category", "qa"]
+    words += ["--concurrency", str(concurrency), "--output", str(tmp_path / "run")]
+    journal = tmp_path / "run" / "journal" / "worker-0.journal"
+
+    full = run_with_limit(words, LIMIT_BYTES)
+    assert "cannot write the journal" in full.sentence
+    assert "--resume" in full.sentence
+    assert full.code == 4
+    kept = read_journal(journal)
+    assert 0 < len(kept.finished()) < 11
+    assert kept.n_good_bytes + kept.n_torn_bytes == journal.stat().st_size <= LIMIT_BYTES
+
+    n_sent = len(server.received)
+    done = run_with_limit([*words, "--resume"], resource.RLIM_INFINITY)
+    assert done.code == 0, done.stderr
+    assert set(kept.finished()) < set(read_journal(journal).finished())
+    requests = pipeline.read_trace(tmp_path / "run")[1].requests
+    assert len(requests) == 11
+    assert requests["failure_kind"].null_count() == 11
+    n_warm_up = 1
+    assert len(server.received) - n_sent == n_warm_up + 11 - len(kept.finished())
+
+
+def test_a_disk_without_room_for_the_first_file_is_one_sentence(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    words = ["run", "--engine", "openai", "--base-url", server.base_url, "--num-prompts", "11"]
+    full = run_with_limit([*words, "--output", str(tmp_path / "run")], 100)
+    assert "cannot write" in full.sentence
+    assert full.code == 4
