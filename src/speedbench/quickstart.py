@@ -54,10 +54,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ) -> RunConfig:
         """Return the configuration of one run."""
         side = pair != "expanded"
+        engine = {"method": method, "draft_length": draft_length, "pair": pair}
         return validated(
             {
-                "engine": {"method": method, "draft_length": draft_length, "pair": pair}
-                | {"engine": "embedded"},
+                "engine": {"engine": "embedded", **engine},
                 "data": {"num_prompts": self.side_prompts if side else self.num_prompts},
                 "load": {"concurrency": concurrency},
                 "sampling": {
@@ -83,6 +83,7 @@ class StudyFile(msgspec.Struct, frozen=True, kw_only=True):
 def run(plan: Plan, output: Path, *, resume: bool, observer: turns.Observer) -> Summary:
     """Measure the plan and write the study directory."""
     asyncio.run(_measure(plan, output, resume, observer))
+    observer.describe("computing the estimates")
     return analyse(output)
 
 
@@ -146,6 +147,8 @@ def analyse(path: Path) -> Summary:
     runs = [studied(name) for name in study.runs]
     side_runs = [studied(name) for name in study.side_runs]
     notes = [*pipeline.cautions(manifests[0]), *_notes(study.plan)]
+    for studied_run in runs:
+        notes += [f"{studied_run.cell.name}: {note}" for note in summary.resumed(studied_run.trace)]
     result = summary.of_study(
         runs, side_runs, manifests[0].dataset, manifests[0].engine, notes, decide
     )

@@ -7,6 +7,7 @@ the kernel's choosing, within a frame of the journal, without any privilege.
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from speedbench import pipeline
 from speedbench.load import read_journal
 from tests import server as scripts
-from tests.conftest import Finished, command, environment
+from tests.conftest import Finished, environment
 from tests.server import ScriptedServer
 
 resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
@@ -23,13 +24,17 @@ LIMIT_BYTES = 24_000
 
 
 def run_with_limit(words: list[str], limit_bytes: int) -> Finished:
+    program = (
+        "import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}))\n"
+        "from speedbench.cli import main\nmain()"
+    )
     done = subprocess.run(
-        command(*words),
+        [sys.executable, "-c", program, *words],
         env=environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes,) * 2),
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 

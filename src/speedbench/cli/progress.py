@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress, TaskID
 
     from speedbench.load import Outcome
@@ -71,6 +73,11 @@ class LiveProgress(PlainProgress):
         speed = self.n_tokens / max(time.monotonic() - self.started_s, 1e-9)
         failed = f" {self.n_failed} failed" if self.n_failed else ""
         self._bar.update(self._task, advance=1, speed=f"{speed:.0f} tokens/s{failed}")
+
+
+def announce(directory: Path) -> None:
+    """Say where everything is written, so that an interrupted run can be found and finished."""
+    print(f"writing to {directory}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def quickstart(*, output: Path | None = None, repeats: int = 1, resume: bool = F
         Finish the interrupted study in --output.
     """
     from speedbench import quickstart as study
-    from speedbench.cli.progress import progress
+    from speedbench.cli.progress import announce, progress
     from speedbench.cli.show import show_study
     from speedbench.errors import CallError
     from speedbench.report import write_report
@@ -30,6 +30,7 @@ def quickstart(*, output: Path | None = None, repeats: int = 1, resume: bool = F
         raise CallError("--resume needs --output: which study is to be finished?")
     plan = study.Plan(repeats=repeats)
     directory = output or RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-quickstart"
+    announce(directory)
     with progress(study.n_requests(plan)) as observer:
         result = study.run(plan, directory, resume=resume, observer=observer)
     write_report(result, directory / "report.html")

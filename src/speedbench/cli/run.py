@@ -68,7 +68,7 @@ def run(
         Finish the interrupted run in --output.
     """
     from speedbench import datasets, pipeline
-    from speedbench.cli.progress import progress
+    from speedbench.cli.progress import announce, progress
     from speedbench.cli.show import show_run
     from speedbench.config import validated
     from speedbench.errors import CallError
@@ -90,6 +90,7 @@ def run(
     )
     prompts = pipeline.chosen_prompts(config, datasets.load(config.data.source))
     directory = output or RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{config.cell.name}"
+    announce(directory)
     with progress(sum(len(prompt.turns) for prompt in prompts)) as observer:
         observer.describe(config.cell.name)
         result = pipeline.run(config, directory, resume=resume, observer=observer)

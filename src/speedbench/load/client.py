@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
@@ -60,7 +60,6 @@ class _Driver:
     done: Mapping[str, Exchange]
     block: int
     clock: Callable[[], int]
-    n_failed: int = field(default=0)
 
     async def converse(self, conversation: Conversation) -> None:
         """Send the turns of one conversation; one that fails ends it."""
@@ -71,7 +70,6 @@ class _Driver:
             outcome = self._recorded(request) or await self._exchange(request)
             self.observer.ended(outcome)
             if outcome.response is None:
-                self.n_failed += 1
                 return
             answer = outcome.response
 
@@ -139,8 +137,8 @@ async def drive(
     done: Mapping[str, Exchange],
     block: int = 0,
     clock: Callable[[], int] = time.monotonic_ns,
-) -> int:
-    """Run `conversations`, `concurrency` at a time, and return how many requests failed.
+) -> None:
+    """Run `conversations`, `concurrency` at a time.
 
     Requests in `done` were finished by an interrupted run and are not sent again.
     """
@@ -157,7 +155,6 @@ async def drive(
                 group.create_task(slot())
     except* SpeedbenchError as failures:  # a full disk, say: one sentence, not a group of many
         raise failures.exceptions[0] from None
-    return driver.n_failed
 
 
 async def warm_up(conversation: Conversation, target: Target) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from speedbench.summary.arms import Arm, Method, StudyRun
 from speedbench.summary.columns import RunColumns
 from speedbench.summary.comparison import Pairs
-from speedbench.summary.of_run import of_run
+from speedbench.summary.of_run import of_run, resumed
 from speedbench.summary.of_study import of_study
 
-__all__ = ["Arm", "Method", "Pairs", "RunColumns", "StudyRun", "of_run", "of_study"]
+__all__ = ["Arm", "Method", "Pairs", "RunColumns", "StudyRun", "of_run", "of_study", "resumed"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
@@ -29,9 +29,11 @@ class ChatTokenizer:
     def __init__(
         self, tokenizer: Tokenizer, template: str, special: dict[str, str], digest: str
     ) -> None:
+        # As transformers sets it up, so that any model's template means here what it means there.
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
+        environment.globals["raise_exception"] = _refuse
         self._template = environment.from_string(template)
         self._tokenizer = tokenizer
         self._special = special
@@ -107,6 +109,8 @@ class ChatTokenizer:
         try:
             return self._template.render(
                 messages=[{"role": role, "content": content} for role, content in messages],
+                tools=None,
+                documents=None,
                 add_generation_prompt=True,
                 **self._special,
             )
@@ -114,6 +118,11 @@ class ChatTokenizer:
             raise DataError(
                 f"the chat template cannot render this conversation: {error}"
             ) from error
+
+
+def _refuse(message: str) -> None:
+    """Stand for the function by which a template rejects a conversation."""
+    raise TemplateError(message)
 
 
 def hash_ids(ids: Sequence[int]) -> str:

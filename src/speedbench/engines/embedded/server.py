@@ -59,7 +59,7 @@ class Server:
 
     async def completions(self, request: web.Request) -> web.StreamResponse:
         """Answer one completion, streamed: one event for every engine iteration."""
-        options = await request.json()
+        options = await _json_object(request)
         input_ids = self._input_ids(options.get("prompt"))
         room = self.max_context - len(input_ids)
         if options.get("max_tokens", 0) < 1 or options["max_tokens"] > room:
@@ -137,6 +137,14 @@ class Server:
                 "draft_length": method.draft_length,
             }
         )
+
+
+async def _json_object(request: web.Request) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(await request.read(), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        text = _error(f"the body is no JSON object: {error}")
+        raise web.HTTPBadRequest(text=text, content_type="application/json") from error
 
 
 def _event(payload: dict[str, Any]) -> bytes:
