@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.server import ScriptedServer, running
 
 from speedbench import pipeline
 from speedbench.cli import main
@@ -18,7 +19,6 @@ from speedbench.load import Outcome
 from speedbench.records import Event, Request, Sampling, Summary
 from speedbench.tokenization import ChatTokenizer
 from speedbench.trace import Trace
-from tests.server import ScriptedServer, running
 
 GOLDEN = Path(__file__).parent / "golden"
 SOURCES = Path(__file__).parent.parent / "src"

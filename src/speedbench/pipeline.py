@@ -110,10 +110,11 @@ async def endpoint(config: RunConfig, log: Path) -> AsyncIterator[Endpoint]:
     """Connect to the engine of `config`, started first if it is ours to start."""
     adapter = engine(config.engine.engine)
     async with AsyncExitStack() as stack:
-        if isinstance(config.engine, OpenAIConfig):
-            yield await _attach(stack, adapter, config.engine)
-        else:
-            yield await _start_embedded(stack, adapter, config.engine, log)
+        match config.engine:
+            case OpenAIConfig() as attached:
+                yield await _attach(stack, adapter, attached)
+            case EmbeddedConfig() as ours:
+                yield await _start_embedded(stack, adapter, ours, log)
 
 
 async def _attach(stack: AsyncExitStack, adapter: Engine, config: OpenAIConfig) -> Endpoint:

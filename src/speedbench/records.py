@@ -29,7 +29,7 @@ CATEGORIES: tuple[Category, ...] = (
 """The 11 categories of SPEED-Bench's qualitative split (arXiv 2604.09557, section 4)."""
 
 Tier = Literal["A", "B", "C", "D", "none"]
-"""Evidence tier of an acceptance figure, best first; DESIGN vocabulary."""
+"""Evidence tier of an acceptance figure, best first (docs/explanation/chunk-step-token.md)."""
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):

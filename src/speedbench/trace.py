@@ -109,8 +109,12 @@ def build(attempts: Iterable[Attempt], prompts: Mapping[str, Prompt], decode: De
     Raises
     ------
     TraceError
-        When an attempt belongs to no prompt, or the tokens of its prefill and steps do not add up
-        to what the engine reports.
+        When an attempt belongs to no prompt of the run.
+
+    Notes
+    -----
+    A request whose prefill and step tokens do not add up to what the engine reports was misread, by
+    us or by the engine: it is kept as failed, of kind ``lost_tokens``.
     """
     requests: list[dict[str, Any]] = []
     chunks: list[dict[str, Any]] = []
@@ -123,10 +127,11 @@ def build(attempts: Iterable[Attempt], prompts: Mapping[str, Prompt], decode: De
                 "which this run's data set does not hold"
             )
         response = None if attempt.failed else decode(attempt.request, attempt.events)
+        if response is not None and (failed := _lost_tokens(attempt, response)):
+            attempt, response = msgspec.structs.replace(attempt, failed=failed), None
         requests.append({"request": number, **_request_row(attempt, prompt, response)})
         if response is None:
             continue
-        _check_conservation(attempt.request, response)
         chunks += [
             {"request": number, "chunk": i, "at_ns": chunk.at_ns, "n_tokens": chunk.n_tokens}
             for i, chunk in enumerate(response.chunks)
@@ -187,14 +192,16 @@ def _response_columns(response: Response, sent: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _check_conservation(request: Request, response: Response) -> None:
-    """Tokens in steps and the prefill token are all tokens there are, or something was misread."""
+def _lost_tokens(attempt: Attempt, response: Response) -> Failed | None:
+    """Return a failure if the prefill's token and those in steps are not all tokens there are."""
     if response.tier == "none" or response.n_output_tokens is None:
-        return
+        return None
     in_steps = sum(step.emitted for step in response.steps)
     prefill = response.n_prefill_tokens or 0
-    if in_steps + prefill != response.n_output_tokens:
-        raise TraceError(
-            f"request {request.id}: {in_steps} tokens in {len(response.steps)} steps and {prefill} "
-            f"from the prefill are not the {response.n_output_tokens} that the engine reports"
-        )
+    if in_steps + prefill == response.n_output_tokens:
+        return None
+    detail = (
+        f"{in_steps} tokens in {len(response.steps)} steps and {prefill} from the prefill are not "
+        f"the {response.n_output_tokens} that the engine reports"
+    )
+    return Failed(at_ns=attempt.ended_ns, kind="lost_tokens", detail=detail)

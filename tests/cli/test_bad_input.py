@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from speedbench.datasets.jsonl import PLACEHOLDER
 from tests import server as scripts
 from tests.conftest import Finished
 from tests.server import Script, ScriptedServer
+
+from speedbench.datasets.jsonl import PLACEHOLDER
 
 Speedbench = Callable[..., Finished]
 HTTP = ("--engine", "openai", "--base-url")

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import Finished, command, environment
 
 from speedbench import __version__
-from tests.conftest import Finished, command, environment
 
 HEAVY = ("pydantic", "polars", "numpy", "scipy", "aiohttp", "openvino", "altair", "tokenizers")
 COMMANDS = {"run", "quickstart", "report"}

@@ -16,9 +16,7 @@ from speedbench.records import CATEGORIES, Prompt
 MINI = datasets.load("mini").prompts
 
 data_sets = st.lists(st.sampled_from(CATEGORIES[:5]), min_size=1, max_size=60).map(
-    lambda names: [
-        Prompt(id=str(i), category=name, turns=("x",)) for i, name in enumerate(names)
-    ]
+    lambda names: [Prompt(id=str(i), category=name, turns=("x",)) for i, name in enumerate(names)]
 )
 seeds = st.integers(0, 2**32 - 1)
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import polars as pl
 import pytest
-
 from tests.conftest import EmbeddedRun, embedded_config, measured
 
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
@@ -42,9 +41,7 @@ def test_tokens_of_prefill_and_steps_are_all_that_the_engine_counts(
 
 
 @every_run
-def test_no_step_accepts_more_than_was_drafted(
-    which: tuple[str, int], embedded_runs: Runs
-) -> None:
+def test_no_step_accepts_more_than_was_drafted(which: tuple[str, int], embedded_runs: Runs) -> None:
     steps = embedded_runs[which].trace.steps
     assert (steps["emitted"] >= 1).all()
     if which[0] == "ngram":
@@ -120,9 +117,7 @@ def test_another_seed_gives_another_order(
     embedded_runs: Runs, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     first = embedded_runs["none", 4]
-    other = measured(
-        embedded_config("none", 4, seed=1), tmp_path_factory.mktemp("seed") / "run"
-    )
+    other = measured(embedded_config("none", 4, seed=1), tmp_path_factory.mktemp("seed") / "run")
     assert list(answers(other)) != list(answers(first))
 
 

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from speedbench import pipeline
-from speedbench.load import read_journal
 from tests import server as scripts
 from tests.conftest import Finished, environment
 from tests.server import ScriptedServer
+
+from speedbench import pipeline
+from speedbench.load import read_journal
 
 resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from tests.conftest import EmbeddedRun, Finished
 
 from speedbench import pipeline, store
-from tests.conftest import EmbeddedRun, Finished
 
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
 
@@ -85,9 +85,7 @@ def test_the_summary_is_plain_json_without_nan_and_every_estimate_says_what_it_i
 
 
 def test_rates_of_prompt_lookup_are_undefined_and_never_zero(embedded_runs: Runs) -> None:
-    rows = [
-        row.estimate for row in embedded_runs["ngram", 1].summary.estimates if not row.slice
-    ]
+    rows = [row.estimate for row in embedded_runs["ngram", 1].summary.estimates if not row.slice]
     by_name = {estimate.estimand: estimate for estimate in rows}
     assert by_name["al_per_step"].value >= 1.0
     assert by_name["al_per_step"].n == 12

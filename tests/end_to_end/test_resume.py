@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-from speedbench import pipeline
-from speedbench.load import read_journal
 from tests import server as scripts
 from tests.conftest import EmbeddedRun, Finished, command, environment
 from tests.server import ScriptedServer
+
+from speedbench import pipeline
+from speedbench.load import read_journal
 
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
 pytestmark = pytest.mark.skipif(

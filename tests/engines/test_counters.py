@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import environment
 
 from speedbench import datasets
 from speedbench.engines.embedded.models import PairPaths, prepare_pair
 from speedbench.tokenization import ChatTokenizer
-from tests.conftest import environment
 
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
 

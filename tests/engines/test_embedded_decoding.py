@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 
 import pytest
+from tests import server
+from tests.conftest import reads
 
 from speedbench.engines import StreamError, engine
 from speedbench.records import Request, Response
-from tests import server
-from tests.conftest import reads
 
 EMBEDDED = engine("embedded")
 Golden = Callable[[str], bytes]

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests import server
+from tests.conftest import reads
 
 from speedbench.engines import StreamError, engine
 from speedbench.records import Request, Response, Sampling
-from tests import server
-from tests.conftest import reads
 
 OPENAI = engine("openai")
 REQUEST = Request(
@@ -125,9 +125,7 @@ def test_an_empty_answer_is_an_answer() -> None:
         (server.Script([b'data: {"error": "\xff\xfe"}\n\n']), "bad_json", "utf-8"),
     ],
 )
-def test_a_bad_stream_is_a_failure_of_its_kind(
-    script: server.Script, kind: str, word: str
-) -> None:
+def test_a_bad_stream_is_a_failure_of_its_kind(script: server.Script, kind: str, word: str) -> None:
     error = failure(script)
     assert error.kind == kind
     assert word in str(error)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import reads
+from tests.server import chat
 
 from speedbench.engines.sse import messages
 from speedbench.records import Event
-from tests.conftest import reads
-from tests.server import chat
 
 STREAM = chat("Grüße", " 日本語", " 🙂", " end").body
 STREAM_CRLF = chat("Grüße", " 日本語", " 🙂", " end", newline=b"\r\n").body

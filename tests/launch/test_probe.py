@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests import server as scripts
+from tests.server import MODEL, Script, ScriptedServer
 
 from speedbench import launch, load
 from speedbench.errors import EngineError
-from tests import server as scripts
-from tests.server import MODEL, Script, ScriptedServer
 
 
 def identity(url: str, model: str | None = None) -> launch.Identity:

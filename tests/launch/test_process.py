@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import environment
 
 from speedbench import launch
 from speedbench.errors import EngineError
-from tests.conftest import environment
 
 GOOD = """
 import sys

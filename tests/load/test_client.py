@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests import server as scripts
+from tests.conftest import Silent
+from tests.server import MODEL, Script, ScriptedServer
 
 from speedbench import load
 from speedbench.engines import engine
 from speedbench.errors import EngineError
 from speedbench.load.client import DETAIL_CHARACTERS
 from speedbench.records import Prompt, Sampling
-from tests import server as scripts
-from tests.conftest import Silent
-from tests.server import MODEL, Script, ScriptedServer
 
 SAMPLING = Sampling(max_tokens=8)
 

@@ -134,9 +134,7 @@ def test_one_flipped_bit_anywhere_is_detected(path: Path) -> None:
     sizes = written(path, RECORDS)
     whole = path.read_bytes()
     for position in range(len(whole)):
-        path.write_bytes(
-            whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :]
-        )
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
         found = read_journal(path)
         assert found.n_good_bytes == max([0, *[end for end in sizes if end <= position]])
         assert found.n_torn_bytes > 0

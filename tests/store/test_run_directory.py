@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.conftest import environment
 
 from speedbench import store
 from speedbench.errors import CallError, EnvironmentFailedError
 from speedbench.records import Prompt
 from speedbench.store.files import replacing
-from tests.conftest import environment
 
 CONFIG: dict[str, Any] = {"engine": {"engine": "openai"}, "load": {"concurrency": 1}, "seed": 0}
 

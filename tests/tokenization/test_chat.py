@@ -1,6 +1,6 @@
 """Conversations become the text and the ids that the model was trained on.
 
-The expected strings were worked out by hand from the templates, and are what transformers 5.13
+The expected strings were worked out by hand from the templates, and are what transformers 5.23
 gives for them (`apply_chat_template(..., tokenize=False, add_generation_prompt=True)`).
 """
 
@@ -85,9 +85,7 @@ def tokenizer(directory: Path, template: str, special: dict[str, Any]) -> ChatTo
     ],
     ids=["ChatML", "Llama 3", "tools"],
 )
-def test_templates_render_as_in_transformers(
-    template: str, expected: str, tmp_path: Path
-) -> None:
+def test_templates_render_as_in_transformers(template: str, expected: str, tmp_path: Path) -> None:
     chat = tokenizer(tmp_path, template, {"bos_token": {"content": "<s>", "lstrip": False}})
     ids = chat.first_turn(TALK)
     assert ids == chat.encode(expected)
@@ -141,9 +139,7 @@ def test_where_text_and_ids_agree_the_next_turn_is_the_rendered_conversation(
 def test_an_answer_without_any_token_is_spliced_too(demo_tokenizer: ChatTokenizer) -> None:
     sent = demo_tokenizer.first_turn([("user", "Hi")])
     found = demo_tokenizer.next_turn(sent, [], [("user", "Hi")], "Bye")
-    assert found == demo_tokenizer.first_turn(
-        [("user", "Hi"), ("assistant", ""), ("user", "Bye")]
-    )
+    assert found == demo_tokenizer.first_turn([("user", "Hi"), ("assistant", ""), ("user", "Bye")])
 
 
 # --- files and names -----------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def al_per_step(steps: Steps | Sums) -> Figure:
 
     Notes
     -----
-    arXiv 2604.09557, section 3; DESIGN, estimands.
+    arXiv 2604.09557, section 3; docs/explanation/acceptance-length.md.
 
     Examples
     --------

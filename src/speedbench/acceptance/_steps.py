@@ -26,7 +26,7 @@ class Steps:
         Tokens that came out of the step.
     drafted, accepted, observed : (n,) int
         Tokens proposed, tokens accepted, and draft positions whose verdict was observed (c_j of
-        DESIGN's estimands).  Meaningless where `known` is False.
+        docs/explanation/acceptance-length.md).  Meaningless where `known` is False.
     known : (n,) bool
         Whether drafted and accepted counts are known for the step.
     truncated : (n,) bool

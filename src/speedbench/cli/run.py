@@ -20,7 +20,7 @@ def run(
     base_url: str | None = None,
     model: str | None = None,
     data: str = "mini",
-    category: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    category: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     num_prompts: int | None = None,
     concurrency: int = 1,
     max_tokens: int = 128,
@@ -67,9 +67,6 @@ def run(
     resume
         Finish the interrupted run in --output.
     """
-    from speedbench import datasets, pipeline
-    from speedbench.cli.progress import announce, progress
-    from speedbench.cli.show import show_run
     from speedbench.config import validated
     from speedbench.errors import CallError
 
@@ -88,6 +85,11 @@ def run(
             "seed": seed,
         }
     )
+    # Slow to import, and not needed to refuse a call.
+    from speedbench import datasets, pipeline
+    from speedbench.cli.progress import announce, progress
+    from speedbench.cli.show import show_run
+
     prompts = pipeline.chosen_prompts(config, datasets.load(config.data.source))
     directory = output or RUNS / f"{datetime.now():%Y%m%d-%H%M%S}-{config.cell.name}"
     announce(directory)

@@ -86,7 +86,7 @@ def reject_too_long(
         Naming the first such prompt, its length and the limit.
     """
     for prompt in prompts:
-        messages = [("user", turn) for turn in prompt.turns]
+        messages = [m for turn in prompt.turns for m in (("user", turn), ("assistant", ""))][:-1]
         need = len(tokenizer.first_turn(messages)) + max_tokens * len(prompt.turns)
         if need > max_context:
             raise DataError(

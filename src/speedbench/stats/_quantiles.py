@@ -8,7 +8,7 @@ from scipy import special
 
 from speedbench.errors import CallError, TraceError
 from speedbench.stats._interval import Interval
-from speedbench.stats._resample import resample_counts
+from speedbench.stats._resample import BLOCK, resample_counts
 from speedbench.stats._sums import Method, sums_interval
 
 Floats = NDArray[np.float64]
@@ -160,9 +160,12 @@ def _cluster_bounds(
     order = np.argsort(values, kind="stable")
     ordered, of = values[order], groups[order]
     draws = np.empty(n_resamples)
-    for row in range(n_resamples):
-        weights = resample_counts(n, rng, 1)[0][of]
-        reached = np.cumsum(weights)
-        draws[row] = ordered[np.searchsorted(reached, q * reached[-1], side="left")]
+    block = max(1, BLOCK // len(ordered))
+    for start in range(0, n_resamples, block):
+        counts = resample_counts(n, rng, min(block, n_resamples - start))
+        reached = np.cumsum(counts[:, of], axis=1)
+        # The first value at which a share q of the drawn values is reached.
+        first = np.argmax(reached >= q * reached[:, -1:], axis=1)
+        draws[start : start + block] = ordered[first]
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

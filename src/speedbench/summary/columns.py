@@ -15,8 +15,6 @@ from speedbench.trace import Trace
 
 Slice = Mapping[str, str]
 OVERALL: Slice = {}
-# A category is reported before its parts; each is a column of the requests table.
-SLICED_BY = ("category", "subcategory", "difficulty", "turn")
 
 
 @dataclass(frozen=True)

@@ -85,14 +85,13 @@ def _at_full_draft_length(sums: acceptance.Sums) -> stats.Interval:
     full = acceptance.al_at_full_draft_length(sums)
     if np.isnan(full.value):
         return stats.Interval.undefined(full.note or "some draft position was never at risk")
-
-    def eq1(totals: NDArray[np.float64]) -> NDArray[np.float64]:
-        accepted, at_risk = np.split(totals, 2, axis=-1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return acceptance.al_from_rates(accepted / at_risk)
-
     return stats.sums_interval(
-        sums.eq1_columns(), eq1, rng=fresh_rng(), n_resamples=N_RESAMPLES, note=full.note
+        sums.eq1_columns(),
+        acceptance.al_from_counts,
+        rng=fresh_rng(),
+        n_resamples=N_RESAMPLES,
+        weights=sums.steps,
+        note=full.note,
     )
 
 
@@ -146,33 +145,36 @@ def timing_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
     The tail of TTFT is given for the whole run only: a slice has too few prompts to have one.
     """
     mask = columns.mask(where)
-    prompts = columns.prompt_of_request[mask]
+    units, n_units = columns.units_of_time
     table = columns.finished.filter(pl.Series(mask))
+    counted = f"n counts {columns.name_of_time_unit}"
     ttft_s = ((table["first_ns"] - table["sent_ns"]) * 1e-9).cast(pl.Float64).fill_null(np.nan)
     for percent in (50,) if where else (50, 90, 95, 99):
         interval = stats.quantile_interval(
-            ttft_s.to_numpy(), percent / 100, clusters=prompts, rng=fresh_rng()
+            ttft_s.to_numpy(), percent / 100, clusters=units[mask], rng=fresh_rng(), note=counted
         )
         yield Figure(f"ttft_s_p{percent}", "s", interval, STAMPS)
     streams = columns.streams
     if streams is None:
-        yield from _tpot_by_vllm(table, prompts)
+        yield from _tpot_by_vllm(table, units[mask], counted)
         return
-    n_prompts = len(columns.prompts)
-    unit = np.where(mask, columns.prompt_of_request, n_prompts)
-    sums = timing.decode_sums_by(streams, unit, n_prompts + 1)
+    sums = timing.decode_sums_by(streams, np.where(mask, units, n_units), n_units + 1)
     speed = stats.ratio_interval(
-        sums.tokens[:-1], sums.seconds[:-1], rng=fresh_rng(), n_resamples=N_RESAMPLES
+        sums.tokens[:-1],
+        sums.seconds[:-1],
+        rng=fresh_rng(),
+        n_resamples=N_RESAMPLES,
+        note=counted,
     )
     yield Figure("user_tps", "tokens/s", speed, f"{STAMPS}; the first chunk's tokens excluded")
 
 
-def _tpot_by_vllm(table: pl.DataFrame, prompts: NDArray[np.int64]) -> Iterator[Figure]:
+def _tpot_by_vllm(table: pl.DataFrame, units: NDArray[np.int64], note: str) -> Iterator[Figure]:
     """Yield TPOT as vLLM defines it, which takes the first chunk for one token."""
     gaps = (table["last_ns"] - table["first_ns"]).cast(pl.Float64) * 1e-9
     tokens = table["n_output_tokens"].cast(pl.Float64) - 1
     tpot_s = (gaps / tokens.set(tokens < 1, None)).fill_null(np.nan).to_numpy()
-    interval = stats.mean_interval(tpot_s, clusters=prompts, rng=fresh_rng())
+    interval = stats.mean_interval(tpot_s, clusters=units, rng=fresh_rng(), note=note)
     evidence = f"{STAMPS} and the server's usage; first chunk taken for one token, as vLLM does"
     yield Figure("tpot_vllm_s", "s/token", interval, evidence)
 
@@ -191,8 +193,9 @@ def step_latency(columns: RunColumns, batch: int) -> stats.Interval:
     found = stats.ratio_interval(
         per_block["seconds"].to_numpy(), per_block["len"].to_numpy(), rng=fresh_rng()
     )
-    note = f"{len(table)} iterations at batch {batch}, prefills left out; n counts blocks"
-    return found.noted(note)
+    counted = "n counts blocks" if len(per_block) > 1 else "one block: no interval"
+    note = f"{len(table)} iterations at batch {batch}, prefills left out; {counted}"
+    return replace(found, note=note)
 
 
 def throughput_figures(columns: RunColumns) -> Iterator[Figure]:
