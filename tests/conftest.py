@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -25,6 +26,17 @@ SOURCES = Path(__file__).parent.parent / "src"
 
 
 @pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Show a line to whoever runs the tests: a figure that is worth seeing and not asserted."""
+
+    def show(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{line}\n")
+
+    return show
+
+
+@pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     """A local HTTP server that plays scripts; see `tests.server`."""
     with running() as scripted:
@@ -44,10 +56,11 @@ class Finished:
 
     @property
     def sentence(self) -> str:
-        """The one line of complaint, which must be all there is."""
+        """The one line of complaint, which must be all there is but for the word where to look."""
         assert "Traceback" not in self.stderr
-        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        lines = [line for line in self.stderr.splitlines() if not line.startswith("writing to ")]
         assert len(lines) == 1, self.stderr
+        assert lines[0].startswith("speedbench: ")
         return lines[0]
 
 
@@ -121,7 +134,7 @@ def request_of() -> Callable[..., Request]:
 def reads(data: bytes, *positions: int) -> list[Event]:
     """`data` as it arrives in several reads, split at `positions`, stamped 1, 2, ..."""
     edges = [0, *sorted(positions), len(data)]
-    pieces = [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [data[a:b] for a, b in itertools.pairwise(edges)]
     return [Event(stamp, piece) for stamp, piece in enumerate(pieces, start=1)]
 
 
@@ -158,13 +171,13 @@ class EmbeddedRun:
 def embedded_config(
     method: str, concurrency: int = 1, *, pair: str = "unexpanded", prompts: int = 12, seed: int = 0
 ) -> RunConfig:
-    """A small greedy run of the demo pair, loops kept short by a repetition penalty."""
+    """A small greedy run of the demo pair, loops kept short by a frequency penalty."""
     return validated(
         {
             "engine": {"engine": "embedded", "method": method, "pair": pair},
             "data": {"num_prompts": prompts},
             "load": {"concurrency": concurrency},
-            "sampling": {"max_tokens": 20, "repetition_penalty": 1.2},
+            "sampling": {"max_tokens": 20, "frequency_penalty": 0.2},
             "seed": seed,
         }
     )

@@ -7,6 +7,7 @@ arrive as a read of its own.  To add a case, write a `Script`; to give it a name
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,7 @@ class Script:
     def split(self, *positions: int) -> Script:
         """The same bytes in other pieces, split at `positions`."""
         edges = [0, *positions, len(self.body)]
-        pieces = [self.body[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        pieces = [self.body[a:b] for a, b in itertools.pairwise(edges)]
         return replace(self, pieces=pieces)
 
 

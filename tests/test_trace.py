@@ -104,7 +104,7 @@ def test_no_request_at_all_gives_empty_tables() -> None:
 @pytest.mark.parametrize(
     ("n_output", "n_prefill", "emitted"), [(5, 1, 3), (4, 0, 3), (4, 1, 4), (3, 1, 3)]
 )
-def test_tokens_that_do_not_add_up_are_refused_by_name(
+def test_a_request_whose_tokens_do_not_add_up_has_failed_and_counts_nowhere(
     n_output: int, n_prefill: int, emitted: int
 ) -> None:
     response = Response(
@@ -114,8 +114,12 @@ def test_tokens_that_do_not_add_up_are_refused_by_name(
         n_prefill_tokens=n_prefill,
         n_output_tokens=n_output,
     )
-    with pytest.raises(TraceError, match="p#0"):
-        build([attempt("p#0")], PROMPTS, decoding(response))
+    trace = build([attempt("p#0")], PROMPTS, decoding(response))
+    (row,) = trace.requests.to_dicts()
+    assert row["failure_kind"] == "lost_tokens"
+    assert str(n_output) in row["failure_detail"]
+    assert row["n_output_tokens"] is None
+    assert len(trace.chunks) == len(trace.steps) == 0
 
 
 def test_an_answer_of_no_token_is_a_request_without_a_first_stamp() -> None:

@@ -97,7 +97,7 @@ class SamplingConfig(_Frozen):
 
     max_tokens: Annotated[int, Field(ge=1, le=131_072)] = 128
     temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.0
-    repetition_penalty: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] = 0.0
 
 
 EngineConfig = Annotated[EmbeddedConfig | OpenAIConfig, Field(discriminator="engine")]

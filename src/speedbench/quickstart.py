@@ -25,8 +25,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     concurrencies: tuple[int, ...] = (1, 4)
     repeats: int = 1
     blocks: int = 10
-    max_tokens: int = 48
-    repetition_penalty: float = 1.2
+    max_tokens: int = 64
+    frequency_penalty: float = 0.2
     num_prompts: int | None = None
     side_prompts: int = 22
     seed: int = 0
@@ -62,7 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 "load": {"concurrency": concurrency},
                 "sampling": {
                     "max_tokens": self.max_tokens,
-                    "repetition_penalty": self.repetition_penalty,
+                    "frequency_penalty": self.frequency_penalty,
                 },
                 "seed": self.seed,
                 "repeat": repeat,
@@ -178,7 +178,7 @@ def decide(
 
 def _notes(plan: Plan) -> list[str]:
     return [
-        f"Greedy decoding with repetition penalty {plan.repetition_penalty}, answers of at most "
+        f"Greedy decoding with frequency penalty {plan.frequency_penalty}, answers of at most "
         f"{plan.max_tokens} tokens: a model this small would fall into loops otherwise, and loops "
         "inflate acceptance.",
         "The target was made as slow beside its drafter as a real one, by layers that cost time "

@@ -48,7 +48,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
     max_tokens: int
     temperature: float = 0.0
-    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
     seed: int = 0
 
 

@@ -1,4 +1,4 @@
-"""A wrong call ends in one sentence that helps, with the right exit code, before anything is sent."""
+"""A wrong call ends in one sentence that helps and the right exit code, before anything is sent."""
 
 from __future__ import annotations
 

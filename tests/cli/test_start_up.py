@@ -51,7 +51,7 @@ def test_what_measures_nothing_imports_nothing_heavy(words: list[str], tmp_path:
 
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="this system does not count a child's CPU")
-def test_the_cpu_time_of_help_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_cpu_time_of_help_is_told(tell: Callable[[str], None]) -> None:
     """Printed, not asserted: what decides it is what is imported, which the test above holds."""
     spent_s = []
     for _ in range(5):
@@ -62,8 +62,7 @@ def test_the_cpu_time_of_help_is_told(capsys: pytest.CaptureFixture[str]) -> Non
         child.returncode = os.waitstatus_to_exitcode(status)
         assert child.returncode == 0
         spent_s.append(usage.ru_utime + usage.ru_stime)
-    with capsys.disabled():
-        print(f"\nspeedbench --help: {statistics.median(spent_s):.3f} s of CPU (median of 5)")
+    tell(f"speedbench --help: {statistics.median(spent_s):.3f} s of CPU (median of 5)")
 
 
 # --- completion ----------------------------------------------------------------------------------

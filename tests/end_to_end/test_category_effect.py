@@ -6,6 +6,7 @@ This is a claim about the demo pair's final weights: it is what the pair was tra
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import pytest
 from tests.conftest import EmbeddedRun, measured
@@ -16,16 +17,16 @@ from speedbench.records import Estimate
 
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
 
-ROUGH_WEIGHTS = "4a80d0afe757eb96"
-"""The early pair, trained for minutes, which has no such effect to show."""
 
-
-def weights() -> str:
-    return hashlib.sha256((demo_pair_path() / "target/model.safetensors").read_bytes()).hexdigest()
+def card_names_the_weights() -> bool:
+    """Whether the model card holds the hash of these weights: then they are the ones meant."""
+    weights = (demo_pair_path() / "target" / "model.safetensors").read_bytes()
+    card = demo_pair_path() / "README.md"
+    return card.is_file() and hashlib.sha256(weights).hexdigest()[:16] in card.read_text()
 
 
 pytestmark = pytest.mark.skipif(
-    weights().startswith(ROUGH_WEIGHTS), reason="needs the demo pair's final weights"
+    not card_names_the_weights(), reason="needs the demo pair's final weights, which its card names"
 )
 
 
@@ -37,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedRun:
             "engine": {"engine": "embedded", "method": "draft_model", "pair": "unexpanded"},
             "data": {"categories": ["coding", "roleplay"]},
             "load": {"concurrency": 8},
-            "sampling": {"max_tokens": 40, "repetition_penalty": 1.2},
+            "sampling": {"max_tokens": 40, "frequency_penalty": 0.2},
         }
     )
     return measured(config, tmp_path_factory.mktemp("categories") / "run")
@@ -53,16 +54,15 @@ def estimate(run: EmbeddedRun, name: str, category: str) -> Estimate:
 
 
 def test_acceptance_length_of_coding_is_above_that_of_roleplay_beyond_the_intervals(
-    run: EmbeddedRun, capsys: pytest.CaptureFixture[str]
+    run: EmbeddedRun, tell: Callable[[str], None]
 ) -> None:
     coding, roleplay = (estimate(run, "al_per_step", c) for c in ("coding", "roleplay"))
-    with capsys.disabled():
-        for name, al in (("coding", coding), ("roleplay", roleplay)):
-            print(f"\n{name}: AL per step {al.value:.2f} [{al.low:.2f}, {al.high:.2f}], n {al.n}")
+    for name, al in (("coding", coding), ("roleplay", roleplay)):
+        tell(f"{name}: AL per step {al.value:.2f} [{al.low:.2f}, {al.high:.2f}], n {al.n}")
     assert coding.low > roleplay.high
 
 
 @pytest.mark.parametrize("category", ["coding", "roleplay"])
 def test_the_answers_are_no_loops(category: str, run: EmbeddedRun) -> None:
     """A loop repeats its 3-grams, and is easy to draft whatever the text."""
-    assert estimate(run, "distinct_3gram_share", category).value > 0.8
+    assert estimate(run, "distinct_3gram_share", category).value > 0.7

@@ -5,7 +5,7 @@ Measured on the real engine: every method at concurrency 1 and 4 (fixture `embed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import polars as pl
 import pytest
@@ -77,7 +77,7 @@ def test_the_batch_is_real(method: str, embedded_runs: Runs) -> None:
 
 
 def test_speculation_and_batching_change_no_token(
-    embedded_runs: Runs, capsys: pytest.CaptureFixture[str]
+    embedded_runs: Runs, tell: Callable[[str], None]
 ) -> None:
     """All arithmetic is f32, but sums are taken in another order when several tokens are verified
     in one pass: logits that differ by less than about 1e-5 may then swap places.  On these prompts
@@ -88,9 +88,8 @@ def test_speculation_and_batching_change_no_token(
     for which, run in embedded_runs.items():
         same = [ids == reference[name] for name, ids in answers(run).items()]
         shares[which] = sum(same) / len(reference)
-    with capsys.disabled():
-        told = ", ".join(f"{m} at {c}: {share:.3f}" for (m, c), share in shares.items())
-        print(f"\nshare of greedy answers identical to none at 1: {told}")
+    told = ", ".join(f"{m} at {c}: {share:.3f}" for (m, c), share in shares.items())
+    tell(f"share of greedy answers identical to none at 1: {told}")
     assert set(shares.values()) == {1.0}
 
 

@@ -80,8 +80,10 @@ def test_the_summary_is_plain_json_without_nan_and_every_estimate_says_what_it_i
             assert row["evidence"]
             assert isinstance(row["n"], int)
             assert (row["value"] is None) == (row["n"] == 0), row
-            if row["low"] is not None:
-                assert row["low"] <= row["value"] <= row["high"], row
+            if row["low"] is not None:  # a quantile may be bounded on one side alone
+                assert row["low"] <= row["value"], row
+            if row["high"] is not None:
+                assert row["value"] <= row["high"], row
 
 
 def test_rates_of_prompt_lookup_are_undefined_and_never_zero(embedded_runs: Runs) -> None:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 # The same run as `embedded_runs["draft_model", 1]`.
 WORDS = (
     *("run", "--method", "draft_model", "--pair", "unexpanded", "--num-prompts", "12"),
-    *("--max-tokens", "20", "--repetition-penalty", "1.2"),
+    *("--max-tokens", "20", "--frequency-penalty", "0.2"),
 )
 Runs = Mapping[tuple[str, int], EmbeddedRun]
 Interrupt = Callable[[int, int], None]

@@ -23,7 +23,8 @@ def main(job: dict[str, Any]) -> None:
             iteration = loop.step()
             for key, output in iteration.outputs.items():
                 told = [key, output.token_ids, output.drafted, output.finish_reason]
-                print("told", json.dumps(told), flush=True)
+                sys.stdout.write(f"told {json.dumps(told)}\n")
+                sys.stdout.flush()  # GenAI writes to the same place
 
 
 if __name__ == "__main__":

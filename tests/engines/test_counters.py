@@ -90,34 +90,7 @@ def prompts_as_ids(tokenizer: ChatTokenizer, n: int) -> list[list[int]]:
 
 
 def options(max_tokens: int) -> dict[str, Any]:
-    return {"max_tokens": max_tokens, "repetition_penalty": 1.2}
-
-
-@pytest.mark.parametrize("draft_length", [1, 3, 8])
-def test_one_at_a_time_every_count_is_the_engines(
-    draft_length: int, demo_tokenizer: ChatTokenizer
-) -> None:
-    """Different token limits put every distance from the limit to the test."""
-    ids = prompts_as_ids(demo_tokenizer, 4)
-    alone = [[(i, ids[i % 4], options(9 + i))] for i in range(10)]
-    told = engine_told(prepare_pair("unexpanded"), draft_length, alone)
-    assert len(told) == 10
-    for request in told.values():
-        assert request.n_prefill == 1
-        assert sum(drafted for _, drafted in request.steps) == request.engine_drafted
-        n = len(request.engine_shares)
-        assert request.engine_shares == pytest.approx(request.shares[:n], abs=1e-3)
-        assert len(request.steps) - n <= 2  # GenAI leaves out the last step, and one without draft
-
-
-def test_in_a_batch_every_count_is_the_engines(demo_tokenizer: ChatTokenizer) -> None:
-    ids = prompts_as_ids(demo_tokenizer, 6)
-    together = [[(i, ids[i], options(8 + 2 * i)) for i in range(6)]]
-    for request in engine_told(prepare_pair("unexpanded"), 3, together).values():
-        assert sum(drafted for _, drafted in request.steps) == request.engine_drafted
-        n = min(len(request.engine_shares), len(request.shares)) - 1
-        assert n > 0
-        assert request.engine_shares[:n] == pytest.approx(request.shares[:n], abs=1e-3)
+    return {"max_tokens": max_tokens, "frequency_penalty": 0.2}
 
 
 def ending_with(pair: PairPaths, eos_token_id: int, directory: Path) -> PairPaths:
@@ -131,6 +104,43 @@ def ending_with(pair: PairPaths, eos_token_id: int, directory: Path) -> PairPath
         config.write_text(json.dumps(content))
         copies.append(directory / name)
     return PairPaths(copies[0], copies[1], pair.max_context)
+
+
+@pytest.fixture
+def endless(tmp_path: Path, demo_tokenizer: ChatTokenizer) -> PairPaths:
+    """The pair with an end that neither model ever writes, so that every answer has full length."""
+    (never,) = demo_tokenizer.encode("<|bos|>")
+    return ending_with(prepare_pair("unexpanded"), never, tmp_path / "endless")
+
+
+@pytest.mark.parametrize("draft_length", [1, 3, 8])
+def test_one_at_a_time_every_count_is_the_engines(
+    draft_length: int, endless: PairPaths, demo_tokenizer: ChatTokenizer
+) -> None:
+    """Different token limits put every distance from the limit to the test."""
+    ids = prompts_as_ids(demo_tokenizer, 4)
+    alone = [[(i, ids[i % 4], options(9 + i))] for i in range(10)]
+    told = engine_told(endless, draft_length, alone)
+    assert len(told) == 10
+    for key, request in told.items():
+        assert request.n_prefill == 1
+        assert sum(emitted for emitted, _ in request.steps) == 8 + key
+        assert sum(drafted for _, drafted in request.steps) == request.engine_drafted
+        n = len(request.engine_shares)
+        assert request.engine_shares == pytest.approx(request.shares[:n], abs=1e-3)
+        assert len(request.steps) - n <= 2  # GenAI leaves out the last step, and one without draft
+
+
+def test_in_a_batch_every_count_is_the_engines(
+    endless: PairPaths, demo_tokenizer: ChatTokenizer
+) -> None:
+    ids = prompts_as_ids(demo_tokenizer, 6)
+    together = [[(i, ids[i], options(12 + 2 * i)) for i in range(6)]]
+    for request in engine_told(endless, 3, together).values():
+        assert sum(drafted for _, drafted in request.steps) == request.engine_drafted
+        n = min(len(request.engine_shares), len(request.shares)) - 1
+        assert n > 0
+        assert request.engine_shares[:n] == pytest.approx(request.shares[:n], abs=1e-3)
 
 
 @pytest.mark.xfail(

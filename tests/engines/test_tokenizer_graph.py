@@ -1,4 +1,4 @@
-"""The tokenizer graph that OpenVINO gets encodes exactly like the tokenizer that speedbench uses."""
+"""The tokenizer graph that OpenVINO gets encodes exactly like the tokenizer speedbench uses."""
 
 from __future__ import annotations
 

@@ -35,19 +35,48 @@ def test_a_sample_too_small_to_bound_a_quantile_says_so():
     assert quantile_interval([1] * 20, 0.01, rng=rng()).note == "20 values cannot bound it below"
 
 
-def test_clusters_widen_a_quantile_and_cover():
-    chance, hits, widths = rng(2), 0, []
-    for _ in range(200):
-        centre = chance.normal(0, 1, 60)
-        values = (centre[:, None] + chance.normal(0, 0.5, (60, 8))).ravel()
-        clusters = np.repeat(np.arange(60), 8)
-        found = quantile_interval(values, 0.5, rng=chance, clusters=clusters, n_resamples=200)
-        naive = quantile_interval(values, 0.5, rng=chance)
-        hits += found.low <= 0 <= found.high
-        widths.append((found.high - found.low) / (naive.high - naive.low))
-    assert found.n == 60
-    assert 0.89 <= hits / 200 <= 0.99
-    assert np.median(widths) > 1.5
+def clustered(chance, n, size, spread=0.5):
+    """Return n clusters of values, normal with a true standard deviation of sqrt(spread² + 1/4)."""
+    of = np.repeat(np.arange(n), size)
+    return spread * chance.normal(size=n)[of] + 0.5 * chance.normal(size=n * size), of
+
+
+@pytest.mark.parametrize(("n", "q"), [(10, 0.5), (40, 0.5), (40, 0.9), (88, 0.95)])
+def test_quantiles_of_clusters_are_covered(n, q):
+    # 500 runs: a Monte Carlo error of 1 point.
+    chance, hits = rng(2), 0
+    truth = reference.norm.ppf(q) * np.sqrt(0.5)
+    for _ in range(500):
+        values, of = clustered(chance, n, 9)
+        found = quantile_interval(values, q, rng=chance, clusters=of)
+        hits += not (found.low > truth or found.high < truth)
+    assert found.n == n
+    assert 0.92 <= hits / 500 <= 0.99
+
+
+def test_clusters_widen_a_quantile():
+    values, of = clustered(rng(3), 60, 9, spread=1.0)
+    found = quantile_interval(values, 0.5, rng=rng(), clusters=of)
+    naive = quantile_interval(values, 0.5, rng=rng())
+    assert (found.high - found.low) > 1.5 * (naive.high - naive.low)
+
+
+def test_few_clusters_do_not_bound_a_far_quantile():
+    values, of = clustered(rng(4), 5, 20, spread=1.0)
+    found = quantile_interval(values, 0.95, rng=rng(), clusters=of)
+    assert np.isnan(found.high)
+    assert not np.isnan(found.low)
+    assert found.note == "5 clusters cannot bound it above"
+
+
+def test_clusters_that_agree_are_no_certainty():
+    # Each of 8 clusters has half of its values up to the median: bounds as for half of 8 trials.
+    values = np.tile([1.0, 2.0, 3.0, 4.0], 8)
+    found = quantile_interval(values, 0.5, rng=rng(), clusters=np.repeat(np.arange(8), 4))
+    exact = reference.binomtest(4, 8).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx(
+        (np.quantile(values, exact.low), np.quantile(values, exact.high))
+    )
 
 
 def test_one_cluster_has_no_interval():

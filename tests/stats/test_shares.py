@@ -26,6 +26,13 @@ def test_where_every_prompt_agrees_each_is_one_trial(n):
     assert "every prompt agrees" in sure.note
 
 
+def test_agreement_elsewhere_is_no_certainty_either():
+    # 8 prompts of 10/20 each: half of 8 trials, by scipy's exact interval.
+    found = share_interval([10] * 8, [20] * 8, rng=rng())
+    exact = reference.binomtest(4, 8).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+
+
 counts = st.lists(
     st.integers(1, 40).flatmap(lambda d: st.tuples(st.integers(0, d), st.just(d))),
     min_size=2,

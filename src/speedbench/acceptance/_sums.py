@@ -100,10 +100,7 @@ class Sums:
         """Empty where rates can be given, else the reason."""
         if self.tree:
             return TREE_NOTE
-        unknown = int(self.unknown_steps.sum())
-        if unknown:
-            return f"drafted counts unknown for {unknown} of {int(self.steps.sum())} steps"
-        return "" if self.max_draft else "no step drafted anything"
+        return self._why_no_drafts or ("" if self.max_draft else "no step drafted anything")
 
     @property
     def al_per_step(self) -> Ratio:
@@ -118,21 +115,15 @@ class Sums:
     @property
     def al_given_draft(self) -> Ratio:
         """Tokens over steps, of the steps that drafted; empty where drafts are unknown."""
-        unknown = int(self.unknown_steps.sum())
-        if unknown:
-            return self._empty(
-                f"drafted counts unknown for {unknown} of {int(self.steps.sum())} steps"
-            )
+        if self._why_no_drafts:
+            return self._empty(self._why_no_drafts)
         return Ratio(self.tokens_with_draft, self.steps_with_draft)
 
     @property
     def acceptance_share(self) -> Ratio:
         """Accepted over drafted tokens; empty where drafts are unknown."""
-        unknown = int(self.unknown_steps.sum())
-        if unknown:
-            return self._empty(
-                f"drafted counts unknown for {unknown} of {int(self.steps.sum())} steps"
-            )
+        if self._why_no_drafts:
+            return self._empty(self._why_no_drafts)
         return Ratio(self.accepted, self.drafted, is_share=True)
 
     def rate(self, position: int) -> Ratio:
@@ -147,6 +138,11 @@ class Sums:
     def eq1_columns(self) -> Floats:
         """Return (P, 2 γ): `accepted_at`, then `at_risk`, for intervals of Eq. 1."""
         return np.concatenate([self.accepted_at, self.at_risk], axis=1)
+
+    @property
+    def _why_no_drafts(self) -> str:
+        unknown, steps = int(self.unknown_steps.sum()), int(self.steps.sum())
+        return f"drafted counts unknown for {unknown} of {steps} steps" if unknown else ""
 
     def _empty(self, note: str) -> Ratio:
         zeros = np.zeros(len(self))

@@ -25,7 +25,7 @@ def run(
     concurrency: int = 1,
     max_tokens: int = 128,
     temperature: float = 0.0,
-    repetition_penalty: float = 1.0,
+    frequency_penalty: float = 0.0,
     seed: int = 0,
     output: Path | None = None,
     resume: bool = False,
@@ -58,8 +58,8 @@ def run(
         The longest answer.
     temperature
         Sampling temperature; 0 is greedy.
-    repetition_penalty
-        Above 1, tokens that occurred already become less likely.
+    frequency_penalty
+        Taken from a token's logit for each time it occurred; keeps small models from looping.
     seed
         Decides the order of prompts and is sent as the sampling seed.
     output
@@ -80,7 +80,7 @@ def run(
             "sampling": {
                 "max_tokens": max_tokens,
                 "temperature": temperature,
-                "repetition_penalty": repetition_penalty,
+                "frequency_penalty": frequency_penalty,
             },
             "seed": seed,
         }

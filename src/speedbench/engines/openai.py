@@ -42,8 +42,8 @@ class OpenAIEngine:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if sampling.repetition_penalty != 1.0:  # not in OpenAI's own API; vLLM and SGLang take it
-            body["repetition_penalty"] = sampling.repetition_penalty
+        if sampling.frequency_penalty:  # some servers refuse an option that they do not know
+            body["frequency_penalty"] = sampling.frequency_penalty
         return HttpCall(path="/v1/chat/completions", body=msgspec.json.encode(body))
 
     def decode(self, request: Request, events: Sequence[Event]) -> Response:

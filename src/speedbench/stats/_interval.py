@@ -112,7 +112,8 @@ def _t_bounds(
     if scale == "log":
         return value / factor, value * factor
     odds = value / (1 - value)
-    return odds / (factor + odds), 1 / (1 + 1 / (odds * factor))
+    # Rounding must not carry a bound across the value.
+    return min(odds / (factor + odds), value), max(1 / (1 + 1 / (odds * factor)), value)
 
 
 def on_scale(value: float, scale: Scale) -> float:

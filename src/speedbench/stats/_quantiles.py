@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from speedbench.errors import CallError, TraceError
-from speedbench.stats._interval import Interval
-from speedbench.stats._resample import BLOCK, resample_counts
+from speedbench.stats._interval import Interval, t_quantile
+from speedbench.stats._jackknife import degrees_of_freedom, jackknife, ratio
+from speedbench.stats._ratios import share_interval
 from speedbench.stats._sums import Method, sums_interval
 
 Floats = NDArray[np.float64]
@@ -77,8 +78,9 @@ def quantile_interval(
 
     Independent values get the distribution-free interval between two order statistics, whose
     coverage is binomial and never below nominal; where the sample is too small to bound the
-    quantile on one side, that bound is NaN and the note says so.  Clustered values get percentiles
-    of resamples of clusters.
+    quantile on one side, that bound is NaN and the note says so.  Clustered values get the
+    quantiles at q -+ t se, where se is the delete-one-cluster error of the share of values up to
+    the quantile (Woodruff 1952), with Student's t as in `sums_interval`.
 
     Parameters
     ----------
@@ -86,10 +88,13 @@ def quantile_interval(
     q : float
         In (0, 1).
     clusters : (m,) array_like of int, optional
+        The prompt (or block) of each value; default: every value is independent.
+    rng, n_resamples
+        Of the same signature as the other intervals; nothing is resampled here.
 
     Notes
     -----
-    David and Nagaraja (2003), section 7.1.
+    David and Nagaraja (2003), section 7.1; docs/decisions/0016.
 
     Examples
     --------
@@ -108,16 +113,18 @@ def quantile_interval(
     if not len(defined):
         return Interval.undefined(remark or "no value is defined", confidence)
     value = float(np.quantile(defined, q))
-    n_units = int(groups.max()) + 1
-    if clusters is not None and n_units < len(defined):
-        low, high = _cluster_bounds(defined, groups, q, rng, n_resamples, confidence)
-        return Interval(value, low, high, n_units, confidence, "cluster bootstrap", remark)
-    low, high = _order_bounds(np.sort(defined), q, confidence)
-    found = Interval(value, low, high, len(defined), confidence, "order statistics", remark)
-    if np.isnan(low) or np.isnan(high):
-        side = "below" if np.isnan(low) else "above"
-        side = "on either side" if np.isnan(low) and np.isnan(high) else side
-        return found.noted(f"{len(defined)} values cannot bound it {side}")
+    n = int(groups.max()) + 1
+    if clusters is not None and n < len(defined):
+        unit, method = "clusters", "Woodruff"
+        low, high = _woodruff_bounds(defined, groups, q, value, rng, confidence)
+    else:
+        unit, method = "values", "order statistics"
+        low, high = _order_bounds(np.sort(defined), q, confidence)
+    found = Interval(value, low, high, n, confidence, method, remark)
+    open_below, open_above = bool(np.isnan(low)), bool(np.isnan(high))
+    if open_below or open_above:
+        side = "above" if not open_below else "below" if not open_above else "on either side"
+        return found.noted(f"{n} {unit} cannot bound it {side}")
     return found
 
 
@@ -146,26 +153,26 @@ def _order_bounds(ordered: Floats, q: float, confidence: float) -> tuple[float, 
     return low, high
 
 
-def _cluster_bounds(
+def _woodruff_bounds(
     values: Floats,
     groups: NDArray[np.intp],
     q: float,
+    value: float,
     rng: np.random.Generator,
-    n_resamples: int,
     confidence: float,
 ) -> tuple[float, float]:
-    n = int(groups.max()) + 1
-    if n < 2:
+    """Return the quantiles at q -+ t se, se that of the share of values up to the quantile."""
+    counts = np.bincount(groups).astype(np.float64)
+    if len(counts) < 2:
         return float("nan"), float("nan")
-    order = np.argsort(values, kind="stable")
-    ordered, of = values[order], groups[order]
-    draws = np.empty(n_resamples)
-    block = max(1, BLOCK // len(ordered))
-    for start in range(0, n_resamples, block):
-        counts = resample_counts(n, rng, min(block, n_resamples - start))
-        reached = np.cumsum(counts[:, of], axis=1)
-        # The first value at which a share q of the drawn values is reached.
-        first = np.argmax(reached >= q * reached[:, -1:], axis=1)
-        draws[start : start + block] = ordered[first]
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    below = np.bincount(groups, weights=values <= value)
+    _, se = jackknife(np.stack([below, counts], axis=1), ratio)
+    if se > 1e-12:
+        reach = t_quantile(degrees_of_freedom(len(counts), counts), (1 + confidence) / 2) * se
+        shares = (q - reach, q + reach)
+    else:
+        # Every cluster has the same share below: no spread to go by.
+        alike = share_interval(below, counts, rng=rng, confidence=confidence)
+        shares = (alike.low, alike.high)
+    low, high = (float(np.quantile(values, p)) if 0 < p < 1 else float("nan") for p in shares)
+    return low, high

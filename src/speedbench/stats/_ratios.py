@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import special
 
 from speedbench.errors import TraceError
 from speedbench.stats._interval import Interval
@@ -63,8 +64,8 @@ def share_interval(
     """Return Σ num / Σ den, where num counts some of what den counts, with an interval in [0, 1].
 
     For acceptance rates and the like.  The standard error is the delete-one-prompt one, carried to
-    the log odds, with Student's t as in `sums_interval`.  Where every prompt agrees on 0 or on 1
-    there is no spread to go by: the bound on the other side is that of Clopper and Pearson (1934)
+    the log odds, with Student's t as in `sums_interval`.  Where every prompt has the same share, as
+    at 0 or at 1, there is no spread to go by: the bounds are those of Clopper and Pearson (1934)
     with each prompt as one trial, which is cautious.
 
     Parameters
@@ -111,7 +112,8 @@ def share_interval(
     if found.n < 2:
         return found
     p = found.value
-    if 0 < p < 1:
+    # What is left of a spread of nothing is rounding.
+    if found.se > 1e-12:
         se = found.se / (p * (1 - p))
         return Interval.from_pivot(
             p,
@@ -123,8 +125,9 @@ def share_interval(
             method="jackknife-t",
             note=found.note,
         )
-    edge = ((1 - confidence) / 2) ** (1 / found.n)
-    low, high = (edge, 1.0) if p == 1 else (0.0, 1 - edge)
+    tail, hits, misses = (1 - confidence) / 2, found.n * p, found.n * (1 - p)
+    low = float(special.betaincinv(hits, misses + 1, tail)) if hits > 0 else 0.0
+    high = float(special.betaincinv(hits + 1, misses, 1 - tail)) if misses > 0 else 1.0
     alike = Interval(p, low, high, found.n, confidence, "Clopper-Pearson over prompts", note)
     return alike.noted("every prompt agrees")
 

@@ -51,7 +51,7 @@ class EmbeddedEngine:
             "prompt": request.input_ids,
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
-            "repetition_penalty": sampling.repetition_penalty,
+            "frequency_penalty": sampling.frequency_penalty,
             "seed": sampling.seed,
             "stream": True,
         }

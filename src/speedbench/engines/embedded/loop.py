@@ -108,7 +108,7 @@ class EngineLoop:
         config.max_new_tokens = options["max_tokens"]
         config.eos_token_id = self._pipeline.get_config().eos_token_id
         config.ignore_eos = options.get("ignore_eos", False)
-        config.repetition_penalty = options.get("repetition_penalty", 1.0)
+        config.frequency_penalty = options.get("frequency_penalty", 0.0)
         if (temperature := options.get("temperature", 0.0)) > 0:
             config.do_sample = True
             config.temperature = temperature
