@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 from tests.conftest import EmbeddedRun, embedded_config, measured
 
+from speedbench.config import SamplingConfig
+
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
 
 METHODS = ("none", "ngram", "draft_model")
@@ -127,3 +129,16 @@ def test_the_expanded_target_gives_the_same_greedy_ids(
     config = embedded_config("none", 4, pair="expanded")
     expanded = measured(config, tmp_path_factory.mktemp("expanded") / "run")
     assert answers(expanded) == answers(plain)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["none", "ngram", "draft_model"],
+)
+def test_tokens_are_conserved_when_sampling_too(
+    method: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    sampling = SamplingConfig(max_tokens=16, temperature=0.7)
+    config = embedded_config(method, prompts=3).model_copy(update={"sampling": sampling})
+    run = measured(config, tmp_path_factory.mktemp("sampled") / "run")
+    assert run.trace.requests["failure_kind"].drop_nulls().to_list() == []

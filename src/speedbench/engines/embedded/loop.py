@@ -4,7 +4,10 @@ What a step tells (OpenVINO GenAI 2026.4): after `step()`, `handle.read()` gives
 this step emitted for a request.  It does not tell how many tokens were drafted.  For a draft model
 the number is known all the same, because the drafter always proposes `num_assistant_tokens`, except
 close to the token limit, where it stops one short of the limit (`multistep` in GenAI's
-continuous_batching/pipeline_impl.cpp); for prompt lookup it is unknown.
+continuous_batching/pipeline_impl.cpp); for prompt lookup it is unknown.  One exception cannot be
+seen: a drafter that proposes end-of-sequence stops there.  The positions behind it count as
+drafted though they were not, which lowers accepted / drafted a little and moves no conditional
+rate, because no step gets past a rejected end-of-sequence.
 """
 
 from __future__ import annotations
@@ -59,6 +62,7 @@ class Iteration:
 class _Running:
     handle: Any
     max_tokens: int
+    sampled: bool
     n_emitted: int = field(default=0)
 
 
@@ -109,7 +113,8 @@ class EngineLoop:
         config.eos_token_id = self._pipeline.get_config().eos_token_id
         config.ignore_eos = options.get("ignore_eos", False)
         config.frequency_penalty = options.get("frequency_penalty", 0.0)
-        if (temperature := options.get("temperature", 0.0)) > 0:
+        sampled = (temperature := options.get("temperature", 0.0)) > 0
+        if sampled:
             config.do_sample = True
             config.temperature = temperature
             config.rng_seed = options.get("seed", 0)
@@ -119,7 +124,7 @@ class EngineLoop:
             config.max_ngram_size = MAX_NGRAM_SIZE
         tensor = ov.Tensor(np.array([input_ids], dtype=np.int64))
         handle = self._pipeline.add_request(key, tensor, config)
-        self._running[key] = _Running(handle, options["max_tokens"])
+        self._running[key] = _Running(handle, options["max_tokens"], sampled)
 
     def cancel(self, key: int) -> None:
         """Forget a request whose client went away."""
@@ -160,6 +165,9 @@ class EngineLoop:
             return None
         drafted = self._drafted(running)
         running.n_emitted += len(token_ids)
+        if n_generated is not None and running.sampled and self.method.name == "draft_model":
+            # Here GenAI also counts tokens that it took back: what came out is all there is to say.
+            n_generated = running.n_emitted
         return Output(token_ids, drafted, finish_reason, n_generated)
 
     def _drafted(self, running: _Running) -> int | None:
