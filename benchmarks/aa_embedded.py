@@ -29,7 +29,7 @@ from speedbench.summary import Arm, Pairs, RunColumns
 
 PROMPTS = 22
 BLOCKS = 11
-MAX_TOKENS = 24
+MAX_TOKENS = 16
 CONCURRENCY = 1
 SEED = 20_261_123
 
