@@ -84,6 +84,7 @@ class DataConfig(_Frozen):
     source: str = "mini"
     categories: tuple[str, ...] = ()
     num_prompts: int | None = None
+    max_turns: Annotated[int, Field(ge=1)] | None = None
 
 
 class LoadConfig(_Frozen):

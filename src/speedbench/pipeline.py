@@ -84,6 +84,7 @@ def chosen_prompts(config: RunConfig, data: datasets.Dataset) -> list[Prompt]:
         data.prompts,
         categories=config.data.categories,
         num_prompts=config.data.num_prompts,
+        max_turns=config.data.max_turns,
         rng=np.random.default_rng(config.seed),
     )
 

@@ -28,6 +28,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int = 64
     frequency_penalty: float = 0.2
     num_prompts: int | None = None
+    max_turns: int | None = 1
     side_prompts: int = 22
     seed: int = 0
 
@@ -58,7 +59,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return validated(
             {
                 "engine": {"engine": "embedded", **engine},
-                "data": {"num_prompts": self.side_prompts if side else self.num_prompts},
+                "data": {
+                    "num_prompts": self.side_prompts if side else self.num_prompts,
+                    "max_turns": self.max_turns,
+                },
                 "load": {"concurrency": concurrency},
                 "sampling": {
                     "max_tokens": self.max_tokens,
@@ -179,8 +183,8 @@ def decide(
 def _notes(plan: Plan) -> list[str]:
     return [
         f"Greedy decoding with frequency penalty {plan.frequency_penalty}, answers of at most "
-        f"{plan.max_tokens} tokens: a model this small would fall into loops otherwise, and loops "
-        "inflate acceptance.",
+        f"{plan.max_tokens} tokens, first turns only: a model this small would fall into loops "
+        "otherwise, which inflate acceptance, and loses the subject in a second turn.",
         "The target was made as slow beside its drafter as a real one, by layers that cost time "
         "and change no output; c_draft and c_verify are measured, and the unexpanded pair's own "
         "result is given beside.",

@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedRun:
     config = validated(
         {
             "engine": {"engine": "embedded", "method": "draft_model", "pair": "unexpanded"},
-            "data": {"categories": ["coding", "roleplay"]},
+            "data": {"categories": ["coding", "roleplay"], "max_turns": 1},
             "load": {"concurrency": 8},
             "sampling": {"max_tokens": 64, "frequency_penalty": 0.2},
         }

@@ -22,6 +22,7 @@ def run(
     data: str = "mini",
     category: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     num_prompts: int | None = None,
+    max_turns: int | None = None,
     concurrency: int = 1,
     max_tokens: int = 128,
     temperature: float = 0.0,
@@ -52,6 +53,8 @@ def run(
         Only these categories.
     num_prompts
         So many prompts, spread evenly over the categories.
+    max_turns
+        Only the first so many turns of each conversation.
     concurrency
         Conversations in flight.
     max_tokens
@@ -75,7 +78,12 @@ def run(
     config = validated(
         {
             "engine": _engine_values(engine, method, draft_length, pair, base_url, model),
-            "data": {"source": data, "categories": category or (), "num_prompts": num_prompts},
+            "data": {
+                "source": data,
+                "categories": category or (),
+                "num_prompts": num_prompts,
+                "max_turns": max_turns,
+            },
             "load": {"concurrency": concurrency},
             "sampling": {
                 "max_tokens": max_tokens,

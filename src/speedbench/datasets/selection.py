@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from speedbench.errors import CallError, DataError, UnknownNameError
@@ -15,6 +16,7 @@ def select(
     *,
     categories: Sequence[str] = (),
     num_prompts: int | None = None,
+    max_turns: int | None = None,
     rng: np.random.Generator,
 ) -> list[Prompt]:
     """Return the chosen prompts, categories interleaved by a seeded shuffle.
@@ -27,6 +29,8 @@ def select(
         Keep only these; all when empty.
     num_prompts
         Take this many, spread evenly over the categories (stratified); all when None.
+    max_turns
+        Keep so many turns of a conversation; all when None.
     rng
         Decides which prompts of a category are taken, and the order.
 
@@ -47,7 +51,11 @@ def select(
     for name in categories:
         if name not in CATEGORIES:
             raise UnknownNameError("category", name, CATEGORIES)
-    kept = [prompt for prompt in prompts if not categories or prompt.category in categories]
+    kept = [
+        msgspec.structs.replace(prompt, turns=prompt.turns[:max_turns])
+        for prompt in prompts
+        if not categories or prompt.category in categories
+    ]
     missing = set(categories) - {prompt.category for prompt in kept}
     if missing:
         raise DataError(f"the data set has no prompt of category {', '.join(sorted(missing))}")

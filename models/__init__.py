@@ -1,0 +1,1 @@
+"""Training of the demo pair.  Not part of the installed package."""
