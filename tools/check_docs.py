@@ -1,4 +1,4 @@
-"""Run the examples in README.md and docs/: what the documentation shows must work.
+"""Run the examples in README.md, CONTRIBUTING.md and docs/: what the documentation shows must work.
 
 - In a ```console block, every line `$ speedbench ...` is run (a trailing backslash continues it)
   and must exit 0, or N where the line ends in `# exit N`.  Other lines are output, not compared.
@@ -100,7 +100,11 @@ def failures(name: str, page: str, directory: str) -> Iterator[str]:
 def main() -> None:
     """Check the pages named on the command line, or all."""
     named = [Path(argument).resolve() for argument in sys.argv[1:]]
-    pages = named or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages = named or [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+    ]
     n_failed = n_pages = 0
     for path in filter(Path.exists, pages):
         page = path.read_text(encoding="utf-8")
