@@ -2,7 +2,7 @@
 
     data -> prompts -> conversations -> load client -> journal        `measure`
                                              journal -> trace         `read_trace`
-                                               trace -> summary       `analyse`
+                                               trace -> summary       `analyse_run`
 
 Everything behind the journal can be run again, offline: `report` does just that.  A study (here:
 quickstart) is many runs, measured in turns and analysed together.
@@ -14,7 +14,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,7 @@ def chosen_prompts(config: RunConfig, data: datasets.Dataset) -> list[Prompt]:
 
 
 @contextmanager
-def opened_run(config: RunConfig, output: Path, *, resume: bool) -> Any:
+def opened_run(config: RunConfig, output: Path, *, resume: bool) -> Iterator[OpenRun]:
     """Hold a run directory and its journal, continued where an interrupted run left it."""
     directory = store.RunDirectory(output, config.model_dump(mode="json"), resume=resume)
     try:
@@ -172,7 +172,6 @@ def begin_run(
         "n_prompts": len(prompts),
         "n_requests": sum(len(prompt.turns) for prompt in prompts),
     }
-    open_run.directory.write_prompts(prompts)
     open_run.directory.write_manifest(
         store.Manifest(
             config=config.model_dump(mode="json"),
@@ -182,6 +181,7 @@ def begin_run(
             started_at=store.now(),
         )
     )
+    open_run.directory.write_prompts(prompts)
 
 
 async def warm_up(open_run: OpenRun, where: Endpoint, prompt: Prompt) -> None:

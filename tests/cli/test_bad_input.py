@@ -45,6 +45,7 @@ HTTP = ("--engine", "openai", "--base-url")
         (["surplus"], "surplus"),
         (["--engine", "openai"], "--base-url is needed"),
         (["--engine", "openai", "--base-url", "localhost:8000"], "must begin with http"),
+        (["--engine", "openai", "--base-url", "http://me:secret@x"], "leave the credentials out"),
         (["--engine", "openai", "--base-url", "http://x", "--method", "ngram"], "--method"),
         (["--engine", "embedded", "--base-url", "http://x"], "--base-url"),
     ],

@@ -167,3 +167,23 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None
         fail_half_way()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_run_is_not_finished_on_other_data_than_it_began_with(tmp_path: Path) -> None:
+    config = {"engine": {"engine": "openai"}}
+    begun = store.Manifest(
+        config=config,
+        dataset={"name": "mine", "fingerprint": "1"},
+        engine={"model": "m"},
+        environment={},
+        started_at="now",
+    )
+    directory = store.RunDirectory(tmp_path / "run", config, resume=False)
+    directory.write_manifest(begun)
+    directory.release()
+    again = store.RunDirectory(tmp_path / "run", config, resume=True)
+    again.write_manifest(begun)
+    changed = msgspec.structs.replace(begun, dataset={"name": "mine", "fingerprint": "2"})
+    with pytest.raises(CallError, match=r"dataset\.fingerprint is 1 there and 2 here"):
+        again.write_manifest(changed)
+    again.release()

@@ -109,9 +109,24 @@ class RunDirectory:
         return self.path / "engine.log"
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write the manifest; what a run that is resumed wrote first stands."""
+        """Write the manifest; of a run that is resumed, the first one stands.
+
+        Raises
+        ------
+        CallError
+            When data or engine are no longer those that the run began with.
+        """
         if not self.resumed:
             write_bytes(self.path / "manifest.json", _json(manifest))
+            return
+        found = read_manifest(self.path)
+        for what in ("dataset", "engine"):
+            then, here = getattr(found, what), getattr(manifest, what)
+            if then != msgspec.json.decode(msgspec.json.encode(here)):
+                raise CallError(
+                    f"{self.path} was begun with another {what} "
+                    f"({difference(then, here, what)}): it cannot be finished, start a new run"
+                )
 
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
         """Keep the prompts with the run."""
