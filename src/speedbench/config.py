@@ -74,7 +74,7 @@ class OpenAIConfig(_Frozen):
     @model_validator(mode="after")
     def _is_http(self) -> Self:
         if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"--base-url {self.base_url!r}: must begin with http:// or https://")
+            raise ValueError("--base-url: must begin with http:// or https://")  # may hold a secret
         if "@" in self.base_url.split("//")[1].split("/")[0]:  # it would stand in the manifest
             raise ValueError("--base-url: leave the credentials out and set SPEEDBENCH_API_KEY")
         return self
