@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ from speedbench.trace import Trace
 
 GOLDEN = Path(__file__).parent / "golden"
 SOURCES = Path(__file__).parent.parent / "src"
+
+
+def pytest_sessionstart() -> None:
+    """In CI the engine's tests must run: a missing engine is a failure there, not a skip."""
+    if os.environ.get("CI") and find_spec("openvino_genai") is None:
+        raise pytest.UsageError("CI needs the embedded engine, and openvino-genai is not installed")
 
 
 @pytest.fixture
