@@ -6,9 +6,20 @@ command line.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
 from speedbench.errors import CallError, UnknownNameError
 from speedbench.records import Cell, Sampling
@@ -18,6 +29,12 @@ MAX_EMBEDDED_DRAFT_LENGTH = 8
 DEFAULT_DRAFT_LENGTH = 3
 PAIRS = ("expanded", "unexpanded", "drafter")
 """The demo target made as slow as a real one beside its drafter; as it is; the drafter alone."""
+ARRIVALS = ("poisson", "constant")
+STAMPS = ("kernel", "read")
+"""Who stamps arrivals: the kernel, where it can, or this program after each read."""
+FAILURES_FORGIVEN = 10
+MASK = "***"
+_FAILURES = re.compile(r"\d+|\d+(\.\d+)?%")
 AS_SERVED = "as_served"
 """The method of a server that somebody else started: whatever it does, it does."""
 
@@ -65,19 +82,39 @@ class EmbeddedConfig(_Frozen):
 
 
 class OpenAIConfig(_Frozen):
-    """A running OpenAI-compatible server."""
+    """A running OpenAI-compatible server.
+
+    A query in `base_url` goes with every request; its values, and those of `headers`, may be keys
+    and are masked wherever the configuration is written.
+    """
 
     engine: Literal["openai"] = "openai"
     base_url: str
     model: str | None = None
+    headers: dict[str, SecretStr] = {}
+    ca_file: Path | None = None
 
     @model_validator(mode="after")
     def _is_http(self) -> Self:
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError("--base-url: must begin with http:// or https://")  # may hold a secret
-        if "@" in self.base_url.split("//")[1].split("/")[0]:  # it would stand in the manifest
+        try:
+            parts = urlsplit(self.base_url)
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError("--base-url: is no URL that can be read") from error
+        if not parts.hostname:
+            raise ValueError("--base-url: names no server")
+        if "@" in parts.netloc:
             raise ValueError("--base-url: leave the credentials out and set SPEEDBENCH_API_KEY")
+        for name, value in self.headers.items():
+            if any(c in name + value.get_secret_value() for c in "\r\n") or not name.strip():
+                raise ValueError("--header: must be one line, NAME: VALUE")
         return self
+
+    @field_serializer("base_url")
+    def _without_secrets(self, url: str) -> str:
+        return public_url(url)
 
 
 class DataConfig(_Frozen):
@@ -89,10 +126,90 @@ class DataConfig(_Frozen):
     max_turns: Annotated[int, Field(ge=1)] | None = None
 
 
-class LoadConfig(_Frozen):
-    """How hard: the number of conversations in flight."""
+Seconds = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
-    concurrency: Annotated[int, Field(ge=1, le=4096)] = 1
+
+Limit = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class TimeoutConfig(_Frozen):
+    """How long to wait, in seconds, before a request has failed; 0 for as long as it takes."""
+
+    connect_timeout: Limit = 10.0
+    first_byte_timeout: Limit = 600.0
+    between_bytes_timeout: Limit = 300.0
+    total_timeout: Limit = 0.0
+
+
+class LoadConfig(_Frozen):
+    """How hard, in which shape, and what happens when requests fail.
+
+    Without a rate or recorded arrivals the loop is closed: `concurrency` conversations are in
+    flight, ramped up over `ramp` seconds.  With one of them it is open, and `concurrency`, if
+    given, is the most that may be in flight.
+    """
+
+    concurrency: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    request_rate: Annotated[float, Field(gt=0.0, le=1e6, allow_inf_nan=False)] | None = None
+    arrivals: str = "poisson"
+    arrival_times: Path | None = None
+    duration: Seconds | None = None
+    ramp: Limit = 0.0
+    warm_up: Annotated[int, Field(ge=0, le=10_000)] = 1
+    history: Path | None = None
+    workers: Annotated[int, Field(ge=1, le=64)] | None = None
+    stamps: str = "kernel"
+    timeouts: TimeoutConfig = TimeoutConfig()
+    retries: Annotated[int, Field(ge=0, le=20)] = 0
+    max_failures: str = "10%"
+
+    @model_validator(mode="after")
+    def _makes_one_shape(self) -> Self:
+        if self.arrivals not in ARRIVALS:
+            raise ValueError(str(UnknownNameError("arrivals", self.arrivals, ARRIVALS)))
+        if self.stamps not in STAMPS:
+            raise ValueError(str(UnknownNameError("stamps", self.stamps, STAMPS)))
+        if self.request_rate is not None and self.arrival_times is not None:
+            raise ValueError("--request-rate and --arrival-times: give one of them")
+        if self.open_loop and self.ramp:
+            raise ValueError("--ramp: belongs to a closed loop; an open one starts at its rate")
+        if not _FAILURES.fullmatch(self.max_failures):
+            raise ValueError(
+                f"--max-failures {self.max_failures!r}: give a number of requests or a share like "
+                "5%"
+            )
+        return self
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether requests come at their own times, whatever the server does."""
+        return self.request_rate is not None or self.arrival_times is not None
+
+    @property
+    def limit(self) -> int | None:
+        """The most conversations in flight; None for any number."""
+        return self.concurrency if self.open_loop else self.concurrency or 1
+
+    def failures_allowed(self, n_requests: int | None) -> int:
+        """Return how many requests may fail before the run itself has failed.
+
+        Of a share at least `FAILURES_FORGIVEN`, so that one bad request never costs a small run;
+        of a run of unknown size just as many.
+
+        >>> LoadConfig().failures_allowed(880), LoadConfig(max_failures="0").failures_allowed(880)
+        (88, 0)
+        """
+        if not self.max_failures.endswith("%"):
+            return int(self.max_failures)
+        share = float(self.max_failures.removesuffix("%")) / 100
+        return max(FAILURES_FORGIVEN, int(share * (n_requests or 0)))
+
+    @property
+    def arrivals_name(self) -> str:
+        """How requests arrive, for the name of the cell; empty in a closed loop."""
+        if self.arrival_times is not None:
+            return f"recorded-{self.arrival_times.stem}"
+        return "" if self.request_rate is None else f"{self.request_rate:g}rps-{self.arrivals}"
 
 
 class SamplingConfig(_Frozen):
@@ -124,13 +241,29 @@ class RunConfig(_Frozen):
         if isinstance(engine, EmbeddedConfig):
             how = engine.model_dump(include={"method", "draft_length", "pair"})
         return Cell(
-            engine=engine.engine, concurrency=self.load.concurrency, repeat=self.repeat, **how
+            engine=engine.engine,
+            concurrency=self.load.limit,
+            repeat=self.repeat,
+            arrivals=self.load.arrivals_name,
+            **how,
         )
 
     @property
     def sampling_record(self) -> Sampling:
         """The sampling parameters as they go into every request."""
         return Sampling(**self.sampling.model_dump(), seed=self.seed)
+
+
+def public_url(url: str) -> str:
+    """Return a URL without the values of its query.
+
+    >>> public_url("http://h:1/?api-key=sesame&v=2")
+    'http://h:1/?api-key=***&v=***'
+    """
+    parts = urlsplit(url)
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    query = "&".join(f"{name}={MASK}" for name in names) or (MASK if parts.query else "")
+    return parts._replace(query=query, fragment="").geturl()
 
 
 def validated(values: dict[str, Any]) -> RunConfig:

@@ -7,6 +7,7 @@
     │   ├── UnknownNameError        a name outside a known list; offers the nearest one
     │   └── DataError               a data set, file or prompt that cannot be used as it is
     ├── TraceError                  recorded or given data that cannot be (exit 2)
+    ├── StreamError                 one answer is incomplete or malformed: that request has failed
     ├── InconclusiveError           too little evidence for the answer asked for (exit 3)
     ├── EngineError                 the engine or its server failed (exit 4)
     └── EnvironmentFailedError      disk, permission or process failed under us (exit 4)
@@ -48,6 +49,17 @@ class DataError(CallError):
 
 class TraceError(SpeedbenchError):
     """Data that cannot be: more accepted than drafted, stamps running backwards."""
+
+
+class StreamError(SpeedbenchError):
+    """The recorded bytes of one request are not a complete answer; that request has failed.
+
+    `kind` is one word for the table of failures, the text is the detail.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
 
 
 class InconclusiveError(SpeedbenchError):

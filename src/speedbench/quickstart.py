@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from speedbench import datasets, gate, pipeline, stats, store, summary, turns
+from speedbench import datasets, gate, load, pipeline, stats, store, summary, turns
 from speedbench.config import RunConfig, validated
 from speedbench.errors import CallError
 from speedbench.records import Summary
@@ -140,11 +140,14 @@ def analyse(path: Path) -> Summary:
     """Compute summary and tables of a study from its journals, and write them beside it."""
     study = read_study(path)
     manifests = []
+    clients: list[tuple[str, load.SelfCheck]] = []
 
     def studied(name: str) -> summary.StudyRun:
         directory = path / "runs" / name
         manifest, columns = pipeline.read_trace(directory)
         pipeline.write_tables(directory, columns)
+        checked = pipeline.checked_client(directory, columns)
+        clients.append((name, checked))
         manifests.append(manifest)
         return summary.StudyRun(validated(manifest.config).cell, columns)
 
@@ -153,6 +156,7 @@ def analyse(path: Path) -> Summary:
     notes = [*pipeline.cautions(manifests[0]), *_notes(study.plan)]
     for studied_run in runs:
         notes += [f"{studied_run.cell.name}: {note}" for note in summary.resumed(studied_run.trace)]
+    notes += [f"{name}: {said}" for name, checked in clients for said in checked.warnings]
     result = summary.of_study(
         runs, side_runs, manifests[0].dataset, manifests[0].engine, notes, decide
     )

@@ -125,6 +125,27 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a response goes back to the engine in the next turn, and to which input it belongs.
+
+    `token_ids` is None where the engine gave none.
+    """
+
+    input_hash: str
+    text: str
+    token_ids: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, request: Request, response: Response) -> Answer:
+        """Return the answer that `response` gives to `request`."""
+        chunks = response.chunks
+        ids = None
+        if all(chunk.token_ids is not None for chunk in chunks):
+            ids = tuple(token for chunk in chunks for token in chunk.token_ids or ())
+        text = "".join(chunk.text for chunk in chunks)
+        return cls(input_hash=request.input_hash, text=text, token_ids=ids)
+
+
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """A request that did not finish, as data: when, what kind, and one sentence of detail."""
 
@@ -137,15 +158,17 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """One measured configuration.
 
     `draft_length` is None without speculation; `pair` tells variants of the demo pair apart and is
-    empty for other models.
+    empty for other models.  In an open loop `arrivals` says how requests arrive, for example
+    ``2.5rps-poisson``, and `concurrency` is the most that may be in flight, None for any number.
     """
 
     engine: str
     method: str
     draft_length: int | None
-    concurrency: int
+    concurrency: int | None
     repeat: int = 0
     pair: str = ""
+    arrivals: str = ""
 
     @property
     def name(self) -> str:
@@ -156,7 +179,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         """
         pair = "" if self.pair in ("", "expanded") else f"-{self.pair}"
         draft = "" if self.draft_length is None else f"-k{self.draft_length}"
-        return f"{self.engine}{pair}-{self.method}{draft}-c{self.concurrency}-r{self.repeat}"
+        load = f"-{self.arrivals}" if self.arrivals else ""
+        load += "" if self.concurrency is None else f"-c{self.concurrency}"
+        return f"{self.engine}{pair}-{self.method}{draft}{load}-r{self.repeat}"
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,14 +16,18 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from speedbench.errors import TraceError
-from speedbench.records import Event, Failed, Prompt, Request, Response
+from speedbench.errors import StreamError, TraceError
+from speedbench.records import Event, Failed, Prompt, Request, Response, Step
 
 Decode = Callable[[Request, Sequence[Event]], Response]
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt at one request, as the journal holds it: what went out and what came back."""
+    """One attempt at one request, as the journal holds it: what went out and what came back.
+
+    `number` counts the attempts at the request before this one.  `connect_ns` is when its
+    connection was begun, None where an open one was used again.
+    """
 
     request: Request
     launch: int
@@ -33,6 +37,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     ended_ns: int
     events: Sequence[Event]
     failed: Failed | None
+    number: int = 0
+    connect_ns: int | None = None
 
 
 REQUEST_SCHEMA: dict[str, Any] = {
@@ -46,9 +52,11 @@ REQUEST_SCHEMA: dict[str, Any] = {
     "language": pl.String,
     "launch": pl.Int64,
     "block": pl.Int64,
+    "attempt": pl.Int64,
     "input_hash": pl.String,
     "n_input_tokens": pl.Int64,
     "scheduled_ns": pl.Int64,
+    "connect_ns": pl.Int64,
     "sent_ns": pl.Int64,
     "first_ns": pl.Int64,
     "last_ns": pl.Int64,
@@ -94,13 +102,27 @@ class Trace:
     steps: pl.DataFrame
 
 
+@dataclass
+class _Rows:
+    """What one attempt adds to the tables."""
+
+    request: dict[str, Any]
+    chunks: list[tuple[int, int | None]]
+    steps: list[Step]
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """When the request was sent."""
+        return self.request["launch"], self.request["sent_ns"]
+
+
 def build(attempts: Iterable[Attempt], prompts: Mapping[str, Prompt], decode: Decode) -> Trace:
-    """Decode every attempt and lay it out in columns.
+    """Decode every attempt and lay it out in columns, in the order sent.
 
     Parameters
     ----------
     attempts
-        The attempt that counts for each request, in the order sent.
+        The attempt that counts for each request, in any order; they are not kept in memory.
     prompts
         The prompts by id, for the columns that describe a request.
     decode
@@ -113,38 +135,48 @@ def build(attempts: Iterable[Attempt], prompts: Mapping[str, Prompt], decode: De
 
     Notes
     -----
-    A request whose prefill and step tokens do not add up to what the engine reports was misread, by
-    us or by the engine: it is kept as failed, of kind ``lost_tokens``.
+    An answer that cannot be read makes its request a failed one.  So does one whose prefill and
+    step tokens do not add up to what the engine reports: it was misread, by us or by the engine,
+    and its kind is ``lost_tokens``.
     """
-    requests: list[dict[str, Any]] = []
-    chunks: list[dict[str, Any]] = []
-    steps: list[dict[str, Any]] = []
-    for number, attempt in enumerate(attempts):
-        prompt = prompts.get(attempt.request.prompt_id)
-        if prompt is None:
-            raise TraceError(
-                f"request {attempt.request.id} belongs to prompt {attempt.request.prompt_id!r}, "
-                "which this run's data set does not hold"
-            )
-        response = None if attempt.failed else decode(attempt.request, attempt.events)
-        if response is not None and (failed := _lost_tokens(attempt, response)):
-            attempt, response = msgspec.structs.replace(attempt, failed=failed), None
-        requests.append({"request": number, **_request_row(attempt, prompt, response)})
-        if response is None:
-            continue
-        chunks += [
-            {"request": number, "chunk": i, "at_ns": chunk.at_ns, "n_tokens": chunk.n_tokens}
-            for i, chunk in enumerate(response.chunks)
-        ]
-        steps += [
-            {"request": number, "step": i, **msgspec.structs.asdict(step)}
-            for i, step in enumerate(response.steps)
-        ]
+    rows = sorted((_rows(attempt, prompts, decode) for attempt in attempts), key=lambda r: r.order)
+    requests = [{"request": number, **one.request} for number, one in enumerate(rows)]
+    chunks = [
+        (number, i, at_ns, n_tokens)
+        for number, one in enumerate(rows)
+        for i, (at_ns, n_tokens) in enumerate(one.chunks)
+    ]
+    steps = [
+        {"request": number, "step": i, **msgspec.structs.asdict(step)}
+        for number, one in enumerate(rows)
+        for i, step in enumerate(one.steps)
+    ]
     return Trace(
         pl.DataFrame(requests, schema=REQUEST_SCHEMA),
-        pl.DataFrame(chunks, schema=CHUNK_SCHEMA),
+        pl.DataFrame(chunks, schema=CHUNK_SCHEMA, orient="row"),
         pl.DataFrame(steps, schema=STEP_SCHEMA),
     )
+
+
+def _rows(attempt: Attempt, prompts: Mapping[str, Prompt], decode: Decode) -> _Rows:
+    prompt = prompts.get(attempt.request.prompt_id)
+    if prompt is None:
+        raise TraceError(
+            f"request {attempt.request.id} belongs to prompt {attempt.request.prompt_id!r}, "
+            "which this run's data set does not hold"
+        )
+    response, failed = None, attempt.failed
+    if failed is None:
+        try:
+            response = decode(attempt.request, attempt.events)
+            failed = _lost_tokens(attempt, response)
+        except StreamError as error:
+            failed = Failed(at_ns=attempt.ended_ns, kind=error.kind, detail=str(error))
+    if failed is not None or response is None:
+        attempt = msgspec.structs.replace(attempt, failed=failed)
+        return _Rows(_request_row(attempt, prompt, None), [], [])
+    chunks = [(chunk.at_ns, chunk.n_tokens) for chunk in response.chunks]
+    return _Rows(_request_row(attempt, prompt, response), chunks, list(response.steps))
 
 
 def _request_row(attempt: Attempt, prompt: Prompt, response: Response | None) -> dict[str, Any]:
@@ -159,9 +191,11 @@ def _request_row(attempt: Attempt, prompt: Prompt, response: Response | None) ->
         "language": prompt.language,
         "launch": attempt.launch,
         "block": attempt.block,
+        "attempt": attempt.number,
         "input_hash": request.input_hash,
         "n_input_tokens": None if request.input_ids is None else len(request.input_ids),
         "scheduled_ns": attempt.scheduled_ns,
+        "connect_ns": attempt.connect_ns,
         "sent_ns": attempt.sent_ns,
         "ended_ns": attempt.ended_ns,
         "failure_kind": failed.kind if failed else None,

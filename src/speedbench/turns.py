@@ -17,7 +17,7 @@ from speedbench import datasets, load, pipeline
 from speedbench.config import RunConfig
 
 
-class Observer(load.Observer, Protocol):
+class Observer(pipeline.Observer, Protocol):
     """An observer that is also told what is being measured."""
 
     def describe(self, label: str) -> None:
@@ -31,11 +31,12 @@ class Slot:
 
     open_run: pipeline.OpenRun
     where: pipeline.Endpoint
+    workers: Sequence[load.Worker]
 
     @property
     def concurrency(self) -> int:
-        """The load of the run."""
-        return self.open_run.config.load.concurrency
+        """The load of the run, whose loop is closed."""
+        return self.open_run.config.load.limit or 1
 
 
 @asynccontextmanager
@@ -69,9 +70,11 @@ async def opened(
             if key not in endpoints:
                 log = open_run.directory.engine_log
                 endpoints[key] = await stack.enter_async_context(pipeline.endpoint(config, log))
-                await pipeline.warm_up(open_run, endpoints[key], prompts[0])
-            pipeline.begin_run(open_run, data, prompts, endpoints[key])
-            slots.append(Slot(open_run, endpoints[key]))
+            where = endpoints[key]
+            pipeline.begin_run(open_run, data, prompts, where)
+            workers = await stack.enter_async_context(pipeline.staffed(open_run, where))
+            await pipeline.warm_up(open_run, where, workers, prompts)
+            slots.append(Slot(open_run, where, workers))
         yield slots
 
 
@@ -87,4 +90,6 @@ async def measure(
             turn = number % len(at_load)
             for slot in at_load[turn:] + at_load[:turn]:
                 observer.describe(slot.open_run.config.cell.name)
-                await pipeline.measure(slot.open_run, slot.where, block, observer, block=number)
+                await pipeline.measure(
+                    slot.open_run, slot.where, slot.workers, block, observer, block=number
+                )

@@ -30,7 +30,7 @@ app.command(
 )
 app.command(
     "speedbench.cli.run:run",
-    help="Measure one engine on one data set at one load.",
+    help="Measure one engine on one data set, at one load or several.",
 )
 app.command(
     "speedbench.cli.report:report",
@@ -57,16 +57,17 @@ def _outcome(words: list[str], debug: bool) -> int:
     try:
         code = app(words, exit_on_error=False, print_error=debug)
     except CycloptsError as error:
-        return _complain(str(error).replace("\n", " "), 2)
+        return complain(str(error).replace("\n", " "), 2)
     except SpeedbenchError as error:
         if debug:
             traceback.print_exc()
-        return _complain(str(error), error.exit_code)
+        return complain(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept, go on with --resume", INTERRUPTED)
+        return complain("interrupted; what was finished is kept, go on with --resume", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
-def _complain(sentence: str, code: int) -> int:
+def complain(sentence: str, code: int) -> int:
+    """Print a sentence for the person who called, and return the exit code."""
     print(f"speedbench: {sentence}", file=sys.stderr)
     return code

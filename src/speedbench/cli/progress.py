@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from speedbench.load import Outcome
+    from speedbench.records import Failed
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -21,9 +21,9 @@ SECONDS_BETWEEN_LINES = 10.0
 class PlainProgress:
     """Prints a line every few seconds; for logs and pipes."""
 
-    def __init__(self, n_requests: int) -> None:
+    def __init__(self, n_requests: int | None) -> None:
         self.n_requests = n_requests
-        self.n_ended = self.n_failed = self.n_tokens = 0
+        self.n_ended = self.n_failed = self.n_reads = 0
         self.started_s = self.printed_s = time.monotonic()
         self.label = ""
 
@@ -31,32 +31,53 @@ class PlainProgress:
         """Name what is being measured now."""
         self.label = label
 
-    def ended(self, outcome: Outcome) -> None:
+    def kept(self, n_finished: int, n_torn_bytes: int) -> None:
+        """Say what a resumed run begins with."""
+        torn = f"; a damaged record of {n_torn_bytes} bytes was cut off" if n_torn_bytes else ""
+        print(
+            f"resuming: {n_finished} finished requests are kept and not sent again{torn}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def received(self, n_reads: int) -> None:
+        """Note that something has arrived."""
+        self.n_reads += n_reads
+        self._show()
+
+    def ended(self, request_id: str, failed: Failed | None) -> None:
         """Note that a request has ended."""
         self.n_ended += 1
-        self.n_failed += outcome.response is None
-        self.n_tokens += (outcome.response and outcome.response.n_output_tokens) or 0
+        self.n_failed += failed is not None
+        self._show()
+
+    def line(self, now_s: float) -> str:
+        """Return the state as one line."""
+        elapsed_s = now_s - self.started_s
+        failed = f", {self.n_failed} failed" if self.n_failed else ""
+        label = f"{self.label}: " if self.label else ""
+        of, left = "", ""
+        if self.n_requests is not None:
+            of = f"/{self.n_requests}"
+            if self.n_ended:
+                left_s = elapsed_s / self.n_ended * (self.n_requests - self.n_ended)
+                left = f", about {left_s:.0f} s left"
+        return (
+            f"{label}{self.n_ended}{of} requests{failed}, {self.n_reads / elapsed_s:.0f} "
+            f"reads/s{left}"
+        )
+
+    def _show(self) -> None:
         now_s = time.monotonic()
         if now_s - self.printed_s >= SECONDS_BETWEEN_LINES:
             self.printed_s = now_s
             print(self.line(now_s), file=sys.stderr, flush=True)
 
-    def line(self, now_s: float) -> str:
-        """Return the state as one line."""
-        elapsed_s = now_s - self.started_s
-        left_s = elapsed_s / self.n_ended * (self.n_requests - self.n_ended)
-        failed = f", {self.n_failed} failed" if self.n_failed else ""
-        label = f"{self.label}: " if self.label else ""
-        return (
-            f"{label}{self.n_ended}/{self.n_requests} requests{failed}, "
-            f"{self.n_tokens / elapsed_s:.0f} tokens/s, about {left_s:.0f} s left"
-        )
-
 
 class LiveProgress(PlainProgress):
     """Keeps a rich progress bar up to date."""
 
-    def __init__(self, n_requests: int, bar: Progress, task: TaskID) -> None:
+    def __init__(self, n_requests: int | None, bar: Progress, task: TaskID) -> None:
         super().__init__(n_requests)
         self._bar, self._task = bar, task
 
@@ -65,14 +86,10 @@ class LiveProgress(PlainProgress):
         super().describe(label)
         self._bar.update(self._task, description=label)
 
-    def ended(self, outcome: Outcome) -> None:
-        """Note that a request has ended."""
-        self.n_ended += 1
-        self.n_failed += outcome.response is None
-        self.n_tokens += (outcome.response and outcome.response.n_output_tokens) or 0
-        speed = self.n_tokens / max(time.monotonic() - self.started_s, 1e-9)
+    def _show(self) -> None:
+        speed = self.n_reads / max(time.monotonic() - self.started_s, 1e-9)
         failed = f" {self.n_failed} failed" if self.n_failed else ""
-        self._bar.update(self._task, advance=1, speed=f"{speed:.0f} tokens/s{failed}")
+        self._bar.update(self._task, completed=self.n_ended, speed=f"{speed:.0f} reads/s{failed}")
 
 
 def announce(directory: Path) -> None:
@@ -81,8 +98,8 @@ def announce(directory: Path) -> None:
 
 
 @contextmanager
-def progress(n_requests: int) -> Iterator[PlainProgress]:
-    """Yield an observer of `n_requests` requests that shows how far they are."""
+def progress(n_requests: int | None) -> Iterator[PlainProgress]:
+    """Yield an observer of `n_requests` requests (None: nobody knows) that shows how far it is."""
     if not sys.stderr.isatty():
         yield PlainProgress(n_requests)
         return

@@ -120,10 +120,14 @@ def completion_messages(
             message = decoder.decode(data)
         except msgspec.ValidationError as error:
             raise StreamError("bad_shape", f"{error}: {data[:80]!r}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UnicodeDecodeError as error:
+            raise StreamError("bad_text", f"{error.reason}: {data[:80]!r}") from error
+        except (msgspec.DecodeError, RecursionError) as error:
             raise StreamError("bad_json", f"{error}: {data[:80]!r}") from error
         if failure := message.error:
             text = failure.get("message", failure) if isinstance(failure, dict) else failure
             raise StreamError("engine_error", str(text)[:300])
         decoded.append((at_ns, message))
+    if not any(event.data.strip() for event in events):
+        raise StreamError("empty_answer", "the server answered 200 and nothing else")
     raise StreamError("cut_stream", f"the stream ended after {len(decoded)} events without its end")

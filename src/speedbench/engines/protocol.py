@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from speedbench.errors import SpeedbenchError
+from speedbench.errors import StreamError
 from speedbench.records import Event, HttpCall, Request, Response
 
-
-class StreamError(SpeedbenchError):
-    """The recorded bytes of one request are not a complete answer; that request has failed.
-
-    `kind` is one word for the table of failures, the text is the detail.
-    """
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
+__all__ = ["Engine", "StreamError"]
 
 
 class Engine(Protocol):

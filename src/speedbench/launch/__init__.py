@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speedbench.launch.probe import Identity, health, identify
+from speedbench.launch.probe import Identity, health, identify, open_session
 from speedbench.launch.process import ServerProcess, launched
 
-__all__ = ["Identity", "ServerProcess", "health", "identify", "launched"]
+__all__ = ["Identity", "ServerProcess", "health", "identify", "launched", "open_session"]

@@ -7,7 +7,9 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from speedbench.client.connection import tls_context
 from speedbench.errors import EngineError
+from speedbench.load import Target
 
 PROBE_TIMEOUT_S = 10.0
 
@@ -29,7 +31,16 @@ class _Listing(msgspec.Struct, frozen=True):
     data: list[_Model]
 
 
-async def identify(session: aiohttp.ClientSession, url: str, model: str | None) -> Identity:
+def open_session(target: Target) -> aiohttp.ClientSession:
+    """Return a session that asks a server what it is; the load itself goes another way."""
+    return aiohttp.ClientSession(
+        headers=dict(target.headers),
+        timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S),
+        connector=aiohttp.TCPConnector(ssl=tls_context(target.ca_file) if target.tls else True),
+    )
+
+
+async def identify(session: aiohttp.ClientSession, target: Target, model: str | None) -> Identity:
     """Return the server's model (the one asked for, or its first).
 
     Raises
@@ -38,8 +49,9 @@ async def identify(session: aiohttp.ClientSession, url: str, model: str | None) 
         When nothing answers, when what answers is not an OpenAI-compatible server, or when it does
         not serve the model asked for.
     """
+    url = target.public_url
     try:
-        models = msgspec.convert(await _get_json(session, url, "v1/models"), _Listing).data
+        models = msgspec.convert(await _get_json(session, target, "v1/models"), _Listing).data
     except msgspec.ValidationError as error:
         raise EngineError(
             f"{url} answers, but not like a language-model server: /v1/models holds no list of "
@@ -54,16 +66,16 @@ async def identify(session: aiohttp.ClientSession, url: str, model: str | None) 
     return Identity(model=chosen.id, max_context=chosen.max_model_len)
 
 
-async def health(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+async def health(session: aiohttp.ClientSession, target: Target) -> dict[str, Any]:
     """Return the embedded engine's account of itself."""
-    details: dict[str, Any] = await _get_json(session, url, "health")
+    details: dict[str, Any] = await _get_json(session, target, "health")
     return details
 
 
-async def _get_json(session: aiohttp.ClientSession, url: str, path: str) -> Any:
-    timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+async def _get_json(session: aiohttp.ClientSession, target: Target, path: str) -> Any:
+    url = target.public_url
     try:
-        async with session.get(path, timeout=timeout) as response:
+        async with session.get(target.url_of(f"/{path}")) as response:
             body = await response.read()
             if response.status in (401, 403):
                 raise EngineError(
@@ -75,7 +87,7 @@ async def _get_json(session: aiohttp.ClientSession, url: str, path: str) -> Any:
                     "server, or not the right path; give the URL without /v1"
                 )
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        reason = str(error) or "no answer in time"
+        reason = target.redactor.text(str(error)) or "no answer in time"
         raise EngineError(f"cannot reach {url}: {reason}; is the server running?") from error
     try:
         return msgspec.json.decode(body)

@@ -9,34 +9,42 @@ from dataclasses import dataclass, field
 import msgspec
 
 from speedbench.errors import DataError
-from speedbench.records import Prompt, Request, Response, Sampling
+from speedbench.records import Answer, Prompt, Request, Sampling
 from speedbench.tokenization import ChatTokenizer, Message, hash_ids, hash_messages
 
 
 @dataclass
 class Conversation:
-    """Builds the request of each turn from the prompt and the engine's own answers.
+    """Builds the request of each turn from the prompt and the answers before it.
 
     With a tokenizer, requests hold token ids, and an answer is fed back as the ids the engine gave;
     without one, they hold messages.
+
+    With a `history`, the answers of another run are fed back instead of the engine's own, so that
+    every method of a comparison sees the same inputs.  `lap` tells apart the conversations that a
+    run of a given duration has about the same prompt.
     """
 
     prompt: Prompt
     sampling: Sampling
     tokenizer: ChatTokenizer | None
-    _history: list[Message] = field(default_factory=list)
+    history: Sequence[Answer] | None = None
+    lap: int = 0
+    _said: list[Message] = field(default_factory=list)
 
-    def request(self, turn: int, previous: Request | None, answer: Response | None) -> Request:
+    def request(self, turn: int, previous: Request | None, answer: Answer | None) -> Request:
         """Return the request of `turn`, given the one before and its answer (None at first)."""
+        if self.history is not None and turn > 0:
+            answer = self.history[turn - 1]
         user = self.prompt.turns[turn]
         input_ids = None
         if self.tokenizer is not None:
             input_ids = self._input_ids(self.tokenizer, user, previous, answer)
         if answer is not None:
-            self._history.append(("assistant", "".join(chunk.text for chunk in answer.chunks)))
-        self._history.append(("user", user))
-        messages = tuple(self._history)
-        name = f"{self.prompt.id}#{turn}"
+            self._said.append(("assistant", answer.text))
+        self._said.append(("user", user))
+        messages = tuple(self._said)
+        name = f"{self.prompt.id}#{turn}" + (f"+{self.lap}" if self.lap else "")
         return Request(
             id=name,
             prompt_id=self.prompt.id,
@@ -52,12 +60,12 @@ class Conversation:
         tokenizer: ChatTokenizer,
         user: str,
         previous: Request | None,
-        answer: Response | None,
+        answer: Answer | None,
     ) -> list[int]:
         if previous is None or answer is None:
             return tokenizer.first_turn([("user", user)])
-        answer_ids = [i for chunk in answer.chunks for i in chunk.token_ids or ()]
-        return tokenizer.next_turn(previous.input_ids or (), answer_ids, self._history, user)
+        ids = answer.token_ids or ()
+        return tokenizer.next_turn(previous.input_ids or (), ids, self._said, user)
 
 
 def seed_of(request_id: str, run_seed: int) -> int:

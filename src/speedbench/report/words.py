@@ -258,13 +258,17 @@ def counted(counts: Mapping[str, Any]) -> str:
     '24 of 26 requests finished, 2 failed (2 timeout)'
     """
     if "planned" in counts:
-        said = [f"{counts.get('finished', 0)} of {counts['planned']} requests finished"]
+        planned = counts["planned"]
+        of = f"{counts.get('sent', 0)} sent" if planned is None else planned
+        said = [f"{counts.get('finished', 0)} of {of} requests finished"]
     else:
         said = [f"{counts.get('requests', 0)} requests in {counts.get('runs', 0)} runs"]
     kinds = counts.get("failures") or {}
     named = ", ".join(f"{number} {visible(kind)}" for kind, number in kinds.items())
     failed = f"{counts.get('failed') or 'none'} failed"
     said.append(f"{failed} ({named})" if named else failed)
+    if counts.get("retried"):
+        said.append(f"{counts['retried']} sent more than once")
     if counts.get("not_sent"):
         said.append(f"{counts['not_sent']} not sent")
     if counts.get("output_tokens"):

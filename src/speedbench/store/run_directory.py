@@ -2,7 +2,7 @@
 
     RUN/manifest.json       what was asked, of which engine, on which data and machine
     RUN/prompts.jsonl       the prompts of the run, so that the directory stands alone
-    RUN/journal/worker-0.journal
+    RUN/journal/worker-N.journal    what worker N sent and received
     RUN/requests.parquet, chunks.parquet, steps.parquet
     RUN/summary.json
     RUN/engine.log          what a launched engine wrote
@@ -29,18 +29,22 @@ from speedbench.errors import CallError
 from speedbench.records import Prompt
 from speedbench.store.files import disk_failure, replacing, write_bytes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PACKAGES = ("openvino-genai", "openvino", "aiohttp", "numpy", "polars", "tokenizers")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything needed to know what a run measured."""
+    """Everything needed to know what a run measured.
+
+    `client` is what the load client found out about its own error, once the run has ended.
+    """
 
     config: dict[str, Any]
     dataset: dict[str, Any]
     engine: dict[str, Any]
     environment: dict[str, Any]
     started_at: str
+    client: dict[str, Any] = {}
     schema_version: int = SCHEMA_VERSION
     kind: str = "run"
 
@@ -98,10 +102,14 @@ class RunDirectory:
             self.release()
             raise
 
+    def journal(self, worker: int) -> Path:
+        """Return where the journal of one worker is."""
+        return self.path / "journal" / f"worker-{worker}.journal"
+
     @property
-    def journal(self) -> Path:
-        """The journal of the one worker."""
-        return self.path / "journal" / "worker-0.journal"
+    def journals(self) -> list[Path]:
+        """The journals that there are."""
+        return journals(self.path)
 
     @property
     def engine_log(self) -> Path:
@@ -165,6 +173,12 @@ class RunDirectory:
         return True
 
 
+def write_client(path: Path, client: dict[str, Any]) -> None:
+    """Add the client's account of itself to the manifest of a run."""
+    manifest = msgspec.structs.replace(read_manifest(path), client=client)
+    write_bytes(path / "manifest.json", _json(manifest))
+
+
 def write_tables(path: Path, **tables: pl.DataFrame) -> None:
     """Write each frame to ``path/<name>.parquet``."""
     for name, table in tables.items():
@@ -192,6 +206,12 @@ def read_manifest(path: Path) -> Manifest:
             f"{SCHEMA_VERSION}: use the version named in its manifest"
         )
     return manifest
+
+
+def journals(path: Path) -> list[Path]:
+    """Return the journals of a run, by the number of their worker."""
+    found = (path / "journal").glob("worker-*.journal")
+    return sorted(found, key=lambda journal: int(journal.stem.partition("-")[2]))
 
 
 def read_prompts(path: Path) -> dict[str, Prompt]:

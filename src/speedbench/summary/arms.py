@@ -43,7 +43,7 @@ class Arm:
         )
         found: dict[tuple[Method, int], list[RunColumns]] = {}
         for run in sorted(runs, key=lambda run: run.cell.repeat):
-            key = ((run.cell.method, run.cell.draft_length), run.cell.concurrency)
+            key = ((run.cell.method, run.cell.draft_length), run.cell.concurrency or 0)
             found.setdefault(key, []).append(RunColumns.of(run.trace, prompts))
         return {key: cls(key[0], key[1], tuple(repeats)) for key, repeats in found.items()}
 

@@ -56,6 +56,11 @@ class RunColumns:
         return self.prompt_of_request, len(self.prompts)
 
     @property
+    def sent_once(self) -> NDArray[np.bool_]:
+        """Which finished requests were answered at the first attempt; times are theirs alone."""
+        return (self.finished["attempt"] == 0).to_numpy()
+
+    @property
     def name_of_time_unit(self) -> str:
         """What `units_of_time` counts."""
         n_blocks = self.finished["block"].n_unique()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from speedbench import speedup, stats, timing
@@ -140,11 +141,15 @@ class Pairs:
 
 
 def _pair(one: RunColumns, other: RunColumns) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row numbers of the requests with equal id and equal input, on both sides."""
+    """Return the row numbers of the requests with equal id and equal input, on both sides.
+
+    A request that had to be repeated has no partner: what it took is not the engine's time.
+    """
     keys = ["request_id", "input_hash"]
-    joined = one.finished.select("row", *keys).join(
-        other.finished.select("row", *keys), on=keys, suffix="_other", maintain_order="left"
+    left, right = (
+        side.finished.filter(pl.col("attempt") == 0).select("row", *keys) for side in (one, other)
     )
+    joined = left.join(right, on=keys, suffix="_other", maintain_order="left")
     return joined["row"].to_numpy(), joined["row_other"].to_numpy()
 
 

@@ -144,7 +144,7 @@ def timing_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
 
     The tail of TTFT is given for the whole run only: a slice has too few prompts to have one.
     """
-    mask = columns.mask(where)
+    mask = columns.mask(where) & columns.sent_once
     units, n_units = columns.units_of_time
     table = columns.finished.filter(pl.Series(mask))
     counted = f"n counts {columns.name_of_time_unit}"
@@ -199,7 +199,7 @@ def step_latency(columns: RunColumns, batch: int) -> stats.Interval:
 
 
 def throughput_figures(columns: RunColumns) -> Iterator[Figure]:
-    """Yield output TPS over the whole run, one number, no interval; none for a resumed run."""
+    """Yield output TPS, one number for each window, no interval; none for a resumed run."""
     table = columns.finished
     tokens = table["n_output_tokens"]
     if not len(table) or tokens.null_count() or table["launch"].n_unique() > 1:
@@ -210,3 +210,21 @@ def throughput_figures(columns: RunColumns) -> Iterator[Figure]:
     value = float(tokens.sum()) / span_s
     interval = stats.Interval(value, np.nan, np.nan, len(columns.prompts), note=note)
     yield Figure("output_tps_whole_run", "tokens/s", interval, STAMPS)
+    yield from _steady_throughput(columns)
+
+
+def _steady_throughput(columns: RunColumns) -> Iterator[Figure]:
+    """Yield output TPS over the steady window: ramp-up and the tail of the run are outside."""
+    if (streams := columns.streams) is None:
+        return
+    window = timing.steady_window(streams)
+    if window is None or not window.seconds:
+        return
+    found = timing.output_tps(streams, window)
+    began_s = (window.start_ns - columns.finished["sent_ns"].to_numpy().min()) * 1e-9
+    note = (
+        f"the longest span with {window.concurrency} requests in flight: {window.seconds:.3g} s, "
+        f"from {began_s:.3g} s after the first send; no interval"
+    )
+    interval = stats.Interval(found.tokens_per_s, np.nan, np.nan, len(columns.prompts), note=note)
+    yield Figure("output_tps_steady", "tokens/s", interval, STAMPS)

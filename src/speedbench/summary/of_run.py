@@ -55,7 +55,7 @@ def of_run(
         estimates=rows,
         counts=counts(trace, dataset),
         facts={"engine": dict(engine), "dataset": dict(dataset)},
-        notes=[*notes, *resumed(trace)],
+        notes=[*notes, *retried(trace), *resumed(trace)],
     )
 
 
@@ -79,17 +79,30 @@ def counts(trace: Trace, dataset: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was planned, what came of it, and every kind of failure."""
     failures = trace.requests.filter(pl.col("failure_kind").is_not_null())
     kinds = failures["failure_kind"].value_counts(sort=True)
-    n_sent = len(trace.requests)
+    n_sent, planned = len(trace.requests), dataset["n_requests"]
     return {
-        "planned": dataset["n_requests"],
+        "planned": planned,
+        "sent": n_sent,
         "finished": n_sent - len(failures),
         "failed": len(failures),
-        "not_sent": dataset["n_requests"] - n_sent,
+        "not_sent": None if planned is None else planned - n_sent,
+        "retried": int((trace.requests["attempt"] > 0).sum()),
         "launches": trace.requests["launch"].n_unique(),
         "failures": dict(kinds.iter_rows()),
         "output_tokens": trace.requests["n_output_tokens"].sum(),
         "steps": len(trace.steps),
     }
+
+
+def retried(trace: Trace) -> list[str]:
+    """Say so if requests were repeated: what they took says nothing about the engine's speed."""
+    n_retried = int((trace.requests["attempt"] > 0).sum())
+    if not n_retried:
+        return []
+    return [
+        f"{n_retried} requests had to be sent more than once; they are counted, and left out of "
+        "every time."
+    ]
 
 
 def resumed(trace: Trace) -> list[str]:
