@@ -18,10 +18,10 @@ STAMP := .venv/.setup-stamp
 timed = @began=$$(date +%s); $(1) && echo "wall time: $$(($$(date +%s) - began)) s" && echo "next: $(strip $(2))"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock docs clean
+.PHONY: help setup demo test check format lock bench-peers bench-client docs clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv from requirements.lock
 	@:
@@ -51,6 +51,12 @@ format: setup ## rewrite the code the way check wants it
 
 lock: ## write requirements.lock anew; UPGRADE=1 takes the newest versions
 	@$(PYTHON) tools/lock.py $(if $(UPGRADE),--upgrade)
+
+bench-peers: setup ## install other load clients, each by itself, under build/peers
+	$(BIN)/python benchmarks/client_install.py
+
+bench-client: setup ## the load client beside a C floor and what bench-peers installed
+	$(BIN)/python benchmarks/client.py
 
 docs: setup ## build the documentation into site/
 	$(BIN)/python tools/reference.py

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from speedbench.errors import StreamError, TraceError
-from speedbench.records import Event, Failed, Prompt, Request, Response, Step
+from speedbench.records import Chunk, Event, Failed, Prompt, Request, Response, Step
 
 Decode = Callable[[Request, Sequence[Event]], Response]
 
@@ -107,8 +108,8 @@ class _Rows:
     """What one attempt adds to the tables."""
 
     request: dict[str, Any]
-    chunks: list[tuple[int, int | None]]
-    steps: list[Step]
+    chunks: pl.DataFrame
+    steps: Sequence[Step]
 
     @property
     def order(self) -> tuple[int, int]:
@@ -141,11 +142,6 @@ def build(attempts: Iterable[Attempt], prompts: Mapping[str, Prompt], decode: De
     """
     rows = sorted((_rows(attempt, prompts, decode) for attempt in attempts), key=lambda r: r.order)
     requests = [{"request": number, **one.request} for number, one in enumerate(rows)]
-    chunks = [
-        (number, i, at_ns, n_tokens)
-        for number, one in enumerate(rows)
-        for i, (at_ns, n_tokens) in enumerate(one.chunks)
-    ]
     steps = [
         {"request": number, "step": i, **msgspec.structs.asdict(step)}
         for number, one in enumerate(rows)
@@ -153,7 +149,7 @@ def build(attempts: Iterable[Attempt], prompts: Mapping[str, Prompt], decode: De
     ]
     return Trace(
         pl.DataFrame(requests, schema=REQUEST_SCHEMA),
-        pl.DataFrame(chunks, schema=CHUNK_SCHEMA, orient="row"),
+        _chunk_table([one.chunks for one in rows]),
         pl.DataFrame(steps, schema=STEP_SCHEMA),
     )
 
@@ -174,9 +170,31 @@ def _rows(attempt: Attempt, prompts: Mapping[str, Prompt], decode: Decode) -> _R
             failed = Failed(at_ns=attempt.ended_ns, kind=error.kind, detail=str(error))
     if failed is not None or response is None:
         attempt = msgspec.structs.replace(attempt, failed=failed)
-        return _Rows(_request_row(attempt, prompt, None), [], [])
-    chunks = [(chunk.at_ns, chunk.n_tokens) for chunk in response.chunks]
-    return _Rows(_request_row(attempt, prompt, response), chunks, list(response.steps))
+        return _Rows(_request_row(attempt, prompt, None), _chunk_columns(()), ())
+    return _Rows(
+        _request_row(attempt, prompt, response), _chunk_columns(response.chunks), response.steps
+    )
+
+
+def _chunk_columns(chunks: Sequence[Chunk]) -> pl.DataFrame:
+    """Return stamps and tokens of one answer's chunks, packed: there may be millions in a run."""
+    return pl.DataFrame(
+        {
+            "chunk": range(len(chunks)),
+            "at_ns": [chunk.at_ns for chunk in chunks],
+            "n_tokens": [chunk.n_tokens for chunk in chunks],
+        },
+        schema={name: kind for name, kind in CHUNK_SCHEMA.items() if name != "request"},
+    )
+
+
+def _chunk_table(answers: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Return the chunks of all answers, each with the number of its request."""
+    lengths = [len(one) for one in answers]
+    numbers = np.repeat(np.arange(len(answers), dtype=np.int64), lengths)
+    return pl.concat(answers or [_chunk_columns(())]).select(
+        pl.Series("request", numbers), pl.all()
+    )
 
 
 def _request_row(attempt: Attempt, prompt: Prompt, response: Response | None) -> dict[str, Any]:

@@ -36,6 +36,10 @@ app.command(
     "speedbench.cli.report:report",
     help="Recompute summary and report of a run or a study from its journal.",
 )
+app.command(
+    "speedbench.cli.doctor:doctor",
+    help="Say whether this client, or a server, is fit to measure.",
+)
 app.register_install_completion_command(
     help="Teach the shell (bash, zsh, fish, PowerShell) to complete speedbench's options."
 )

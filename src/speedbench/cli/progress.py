@@ -119,6 +119,9 @@ def progress(n_requests: int | None) -> Iterator[PlainProgress]:
         TextColumn("{task.fields[speed]}"),
         TimeRemainingColumn(),
     ]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Few refreshes: drawing costs processor time, which the engine may need.
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, refresh_per_second=2
+    ) as bar:
         task = bar.add_task("starting the engine", total=n_requests, speed="")
         yield LiveProgress(n_requests, bar, task)

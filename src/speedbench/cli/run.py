@@ -151,7 +151,7 @@ def run(
         "max_failures": max_failures,
         "workers": workers,
         "stamps": stamps,
-        "timeouts": _given(
+        "timeouts": given(
             connect_timeout=connect_timeout,
             first_byte_timeout=first_byte_timeout,
             between_bytes_timeout=between_bytes_timeout,
@@ -166,7 +166,7 @@ def run(
             pair=pair,
             base_url=base_url,
             model=model,
-            headers=_headers(header) if header else None,
+            headers=headers_of(header) if header else None,
             ca_file=ca_file,
         ),
         "data": {
@@ -183,7 +183,7 @@ def run(
         "seed": seed,
     }
     levels: list[int | None] = [*concurrency] if concurrency else [None]
-    configs = [validated({**values, "load": _given(**load, concurrency=level)}) for level in levels]
+    configs = [validated({**values, "load": given(**load, concurrency=level)}) for level in levels]
     if len({config.load.limit for config in configs}) < len(configs):
         raise CallError("--concurrency: a number is given twice")
     return _measured(configs, output, resume=resume)
@@ -232,12 +232,12 @@ def _verdict(config: RunConfig, result: Summary) -> int:
     )
 
 
-def _given(**options: Any) -> dict[str, Any]:
+def given(**options: Any) -> dict[str, Any]:
     """Return the options that were given."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _headers(lines: Sequence[str]) -> dict[str, str]:
+def headers_of(lines: Sequence[str]) -> dict[str, str]:
     """Return headers by name; what is wrong with one is said without showing it."""
     headers = {}
     for line in lines:
@@ -257,4 +257,4 @@ def _engine_values(engine: str, **options: Any) -> dict[str, Any]:
 
     if engine not in CATALOG:
         raise UnknownNameError("engine", engine, CATALOG)
-    return {"engine": engine, **_given(**options)}
+    return {"engine": engine, **given(**options)}

@@ -52,35 +52,35 @@ def show_study(summary: Summary, directory: Path) -> None:
     directory
         Where ``summary.json`` and ``report.html`` are.
     """
-    console = _console()
+    console = output()
     shown = view.study_view(summary)
     _head(console, summary)
     for load in shown.loads:
-        _show(console, _load_table(load, console.width))
-    _say(console, _study_legend(shown, console.width >= WIDE), style="dim")
-    _say(console, " ".join(view.measured(shown)))
+        show_table(console, _load_table(load, console.width))
+    say(console, _study_legend(shown, console.width >= WIDE), style="dim")
+    say(console, " ".join(view.measured(shown)))
     _notes(console, summary)
     console.print()
     for sentence in words.conclusions(summary.decisions):
-        _say(console, sentence, style="bold")
+        say(console, sentence, style="bold")
     _paths(directory)
 
 
 def show_run(summary: Summary, directory: Path) -> None:
     """Print the screen of a run; parameters as in `show_study`."""
-    console = _console()
+    console = output()
     whole, groups = view.run_view(summary)
     _head(console, summary)
     lines = [line for group in groups if group.by == "category" for line in group.lines]
-    _show(console, _run_table([*lines, whole], console.width))
+    show_table(console, _run_table([*lines, whole], console.width))
     legend = [said for name, said in RUN_LEGEND.items() if name in whole.estimates]
-    _say(console, "; ".join([*legend, "[ ]: 95% intervals"]) + ".", style="dim")
+    say(console, "; ".join([*legend, "[ ]: 95% intervals"]) + ".", style="dim")
     _notes(console, summary)
     console.print()
     _paths(directory)
 
 
-def _console() -> Console:
+def output() -> Console:
     """Return standard output: as wide as the terminal, or 100 columns and no colour in a pipe."""
     import io
     import sys
@@ -92,7 +92,7 @@ def _console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
-def _say(console: Console, paragraph: str, style: str = "") -> None:
+def say(console: Console, paragraph: str, style: str = "") -> None:
     """Print a paragraph as it is: nothing in it is markup."""
     import textwrap
 
@@ -104,7 +104,7 @@ def _say(console: Console, paragraph: str, style: str = "") -> None:
         console.print(Text("\n".join(lines), style=style), soft_wrap=True)
 
 
-def _show(console: Console, table: Table) -> None:
+def show_table(console: Console, table: Table) -> None:
     """Print a table and an empty line, without trailing blanks in a pipe."""
     if console.is_terminal:
         console.print(table)
@@ -118,13 +118,13 @@ def _show(console: Console, table: Table) -> None:
 def _head(console: Console, summary: Summary) -> None:
     toy = " (a toy)" if view.is_toy(summary) else ""
     title = words.visible(summary.title, 80) + toy
-    _say(console, f"{title}: {words.counted(summary.counts)}", style="bold")
+    say(console, f"{title}: {words.counted(summary.counts)}", style="bold")
     console.print()
 
 
 def _notes(console: Console, summary: Summary) -> None:
     for note in summary.notes:
-        _say(console, words.visible(note, 600))
+        say(console, words.visible(note, 600))
 
 
 def _paths(directory: Path) -> None:

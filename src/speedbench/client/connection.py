@@ -22,7 +22,7 @@ from speedbench.client.messages import Task
 from speedbench.client.secrets import StreamRedactor
 from speedbench.errors import CallError
 
-READ_BYTES = 1 << 16
+READ_BYTES = 1 << 14
 ANCILLARY_BYTES = 64
 # Linux, asm-generic/socket.h; the socket module does not name it.  The time is CLOCK_REALTIME, as
 # struct timespec.
@@ -48,9 +48,15 @@ class Attempt:
 class Connection:
     """A socket and what is going on over it: at most one request at a time.
 
-    httptools calls the `on_` methods while it reads an answer.  `flows` is set while an answer
-    comes in of which nothing but the bytes is wanted.
+    httptools calls the `on_` methods while it reads an answer.
     """
+
+    __slots__ = (
+        *("socket", "fd", "recvmsg", "opened_ns", "state", "used", "mask", "address_index", "tls"),
+        *("redactor", "error", "attempt", "key", "sent_ns", "last_ns", "status", "complete"),
+        *("by_length", "keeps", "head", "body", "retry_after", "encoding", "answer", "parser"),
+        *("_incoming", "_outgoing", "_unsent"),
+    )
 
     def __init__(
         self, address: tuple[int, str, int], tls: ssl.SSLContext | None, name: str
@@ -66,10 +72,9 @@ class Connection:
         self.state = CONNECTING
         self.used = False
         self.mask = self.address_index = 0
-        self.flows = False
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls: ssl.SSLObject | None = None
         if tls is not None:
+            self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             self.tls = tls.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._unsent = b""
         self.redactor: StreamRedactor | None = None
@@ -85,7 +90,7 @@ class Connection:
         self.attempt, self.key = attempt, attempt.key
         self.sent_ns = self.last_ns = 0
         self.status = 0
-        self.complete = self.by_length = self.flows = False
+        self.complete = self.by_length = self.keeps = False
         self.head = bytearray()
         self.body = bytearray()
         self.retry_after = self.encoding = ""
@@ -173,8 +178,9 @@ class Connection:
         self.status = status if status >= 200 else 0
 
     def on_message_complete(self) -> None:
-        """Note that the answer is complete."""
+        """Note that the answer is complete, and whether the connection stays open."""
         self.complete = self.status >= 200
+        self.keeps = self.parser.should_keep_alive()  # the parser has forgotten it afterwards
 
     def close(self) -> None:
         """Close the socket."""

@@ -81,5 +81,5 @@ def wait_s(failed: Failed, attempt: int, retry_after: str) -> float | None:
     kind, _, status = failed.kind.partition("_")
     if failed.kind not in RETRIED and not (kind == "http" and int(status) in RETRIED_STATUS):
         return None
-    asked = float(retry_after) if retry_after.isdigit() else 0.5 * 2.0**attempt
+    asked = float(retry_after) if retry_after.isdecimal() else 0.5 * 2.0**attempt
     return min(asked, MAX_WAIT_S)

@@ -64,11 +64,9 @@ def split_head(start: bytes) -> tuple[bytes, bytes] | None:
     (b'HTTP/1.1 200 OK\r\n\r\n', b'{}')
     """
     head, end, body = start.partition(HEAD_END)
-    if not end:
-        return None
-    if head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
-        return split_head(body)
-    return public_head(head + end), body
+    while end and head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
+        head, end, body = body.partition(HEAD_END)
+    return (public_head(head + end), body) if end else None
 
 
 class _Body:
@@ -101,8 +99,8 @@ def body_events(reads: Iterable[tuple[int, bytes]]) -> list[Event]:
     for at_ns, data in reads:
         try:
             parser.feed_data(data)
-        except httptools.HttpParserError:  # the worker has found the same and ended the request
-            break
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            break  # the worker has found the same and ended the request
         finally:
             if body.pieces:
                 events.append(Event(at_ns, b"".join(body.pieces)))

@@ -21,6 +21,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -145,6 +146,7 @@ class Vitals(msgspec.Struct, frozen=True, tag="vitals", array_like=True):
     clock_step_ns: int
 
 
+Kind = TypeVar("Kind")
 Record = Opened | Began | Sent | Reads | Ended | Vitals
 
 
@@ -278,10 +280,23 @@ def records(path: Path) -> Iterator[Record]:
     """
     decoder = msgspec.msgpack.Decoder(Record)
     for payload, _ in frames(path):
-        try:
-            yield decoder.decode(payload)
-        except msgspec.DecodeError as error:
-            raise TraceError(f"{path} holds a record of another schema: {error}") from error
+        yield decoded(decoder, payload, path)
+
+
+def decoded(
+    decoder: msgspec.msgpack.Decoder[Kind], payload: bytes | msgspec.Raw, path: Path
+) -> Kind:
+    """Return what an intact frame of a journal holds.
+
+    Raises
+    ------
+    TraceError
+        When that is nothing of this schema.
+    """
+    try:
+        return decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TraceError(f"{path} holds a record of another schema: {error}") from error
 
 
 def _disk_failure(path: Path, error: OSError) -> EnvironmentFailedError:

@@ -18,6 +18,8 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         self._secrets = sorted({s for s in secrets if len(s) >= _SHORTEST}, key=len, reverse=True)
+        self.reach = max((len(secret) - 1 for secret in self._secrets), default=0)
+        """So many bytes before a read may belong to a secret that the read completes."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to hide."""
@@ -48,8 +50,9 @@ class Redactor:
 class StreamRedactor:
     """Redacts one stream read by read, also where a secret is split between reads.
 
-    The end of a read that may begin a secret is masked at once, and the rest of the secret when it
-    comes.  Line ends cannot be within a secret, so a read that ends with one needs no second look.
+    The end of a read that may begin a secret is masked at once (a fragment too short to give
+    anything away is not), and the rest of the secret when it comes.  Line ends cannot be within a
+    secret, so a read that ends with one needs no second look.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -61,7 +64,9 @@ class StreamRedactor:
         before = len(self._tail)
         whole = self._tail + data
         masked = self._redactor.redact(whole)[before:]
-        held = 0 if data.endswith(b"\n") else self._redactor.cut(whole)
-        self._tail = whole[-held:] if held else b""
-        hidden = min(held, len(data))
+        if data.endswith(b"\n"):
+            self._tail = b""
+            return masked
+        self._tail = whole[max(0, len(whole) - self._redactor.reach) :]
+        hidden = min(self._redactor.cut(whole), len(data))
         return masked[: len(masked) - hidden] + MASK * hidden

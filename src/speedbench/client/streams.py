@@ -21,6 +21,7 @@ from speedbench.client.connection import (
     WAITING,
     Attempt,
     Connection,
+    Received,
     kernel_stamp,
     tls_context,
 )
@@ -37,6 +38,10 @@ Ending = Callable[[Task, Failed | None, list[tuple[int, bytes]], int], None]
 """Told that a request has ended for good: task, why it failed, the answer, when."""
 
 
+Flow = tuple[Callable[[int, int], Received], Callable[[bytes], None], Connection]
+"""An answer coming in of which nothing but the bytes is wanted: how to read it and to follow it."""
+
+
 class Streams:
     """The connections of one worker and the requests on them."""
 
@@ -46,20 +51,25 @@ class Streams:
         self._tls: ssl.SSLContext | None = None
         if setup.tls_name:
             self._tls = tls_context(Path(setup.ca_file) if setup.ca_file else None)
-        self.connections: dict[int, Connection] = {}
+        self._connections: dict[int, Connection] = {}
+        self._flows: dict[int, Flow] = {}
+        self._listeners: dict[int, Callable[[], None]] = {}
         self._idle: list[Connection] = []
         self._repeats: list[tuple[int, int, Attempt]] = []
         self._phase, self._block = "", 0
-        self.n_reads = 0
+
+    def listen(self, fd: int, listener: Callable[[], None]) -> None:
+        """Call `listener` when `fd`, which is no stream, has something to say."""
+        self._listeners[fd] = listener
 
     def begin(self, phase: str, block: int) -> None:
         """Name the phase that the requests from now on belong to."""
-        self._phase, self._block, self.n_reads = phase, block, 0
+        self._phase, self._block = phase, block
 
     @property
     def busy(self) -> bool:
         """Whether a request is under way or waits to be repeated."""
-        return len(self.connections) > len(self._idle) or bool(self._repeats)
+        return len(self._connections) > len(self._idle) or bool(self._repeats)
 
     def start(self, task: Task, scheduled_ns: int, number: int = 0) -> None:
         """Send a request, over an open connection if there is one."""
@@ -71,51 +81,66 @@ class Streams:
         else:
             self._open(attempt, 0)
 
-    def read_flow(self, connection: Connection) -> None:
-        """Read an answer that flows: all there is to do for nearly every chunk there is."""
-        try:
-            data, ancillary, _, _ = connection.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-            read_ns = monotonic_ns()
-        except BlockingIOError:
-            return
-        except OSError as error:
+    def take(self, ready: Sequence[tuple[int, int]]) -> None:
+        """Read what has arrived, and do what else descriptors are ready for.
+
+        The loop body is all there is to do for nearly every chunk of a load, and its cost decides
+        how many streams one process is faithful to: hence no further function in it.
+        """
+        flows, keep = self._flows, self._journal.reads.append
+        for fd, mask in ready:
+            flow = flows.get(fd)
+            if flow is None or mask != IN:
+                self.ready(fd, mask)
+                continue
+            recvmsg, feed, connection = flow
+            try:
+                data, ancillary, _, _ = recvmsg(READ_BYTES, ANCILLARY_BYTES)
+                read_ns = monotonic_ns()
+                if not data:
+                    self._closed(connection, read_ns)
+                    continue
+                keep((connection.key, ancillary[0][2] if ancillary else b"", read_ns, data))
+                connection.last_ns = read_ns
+                feed(data)
+            except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+                if not self._survives(connection, error):
+                    continue
+            if connection.complete:
+                self._complete(connection, read_ns)
+
+    def _survives(self, connection: Connection, error: Exception) -> bool:
+        """Return whether an answer is complete in spite of an error; if not, deal with it."""
+        if isinstance(error, BlockingIOError):
+            return False
+        if isinstance(error, OSError):
             self._lost(connection, error)
-            return
-        self.n_reads += 1
-        connection.last_ns = read_ns
-        if not data:
-            self._closed(connection, read_ns)
-            return
-        stamp = ancillary[0][2] if ancillary else b""
-        self._journal.reads.append((connection.key, stamp, read_ns, data))
-        try:
-            connection.parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if not connection.complete:
-                self._fail(connection, faults.BAD_HTTP, str(error))
-                return
-        if connection.complete:
-            self._complete(connection, read_ns)
+        elif not connection.complete:
+            self._fail(connection, faults.BAD_HTTP, str(error))
+        return connection.complete and not isinstance(error, OSError)
 
     def ready(self, fd: int, mask: int) -> None:
         """Do what a descriptor is ready for."""
-        connection = self.connections.get(fd)
-        if connection is None:  # closed earlier in the same turn
-            return
-        if connection.state >= WAITING and mask & ~OUT:
-            self._read(connection)
+        connection = self._connections.get(fd)
+        if connection is None:  # somebody else's, or closed earlier in the same turn
+            if (listener := self._listeners.get(fd)) is not None:
+                listener()
             return
         try:
-            self._progress(connection, mask)
+            if connection.state >= WAITING and mask & ~OUT:
+                self._read(connection)
+            else:
+                self._progress(connection, mask)
         except (ssl.SSLError, ssl.CertificateError) as error:
-            reason = getattr(error, "verify_message", "") or str(error)
-            self._fail(connection, faults.TLS, f"{reason}; a private authority: --ca-file")
+            reason = getattr(error, "verify_message", "")
+            detail = f"{reason}; a private authority: --ca-file" if reason else str(error)
+            self._fail(connection, faults.TLS, detail)
         except OSError as error:
             self._lost(connection, error)
 
     def watch(self, now_ns: int) -> None:
         """End what has waited too long."""
-        for connection in list(self.connections.values()):
+        for connection in list(self._connections.values()):
             if connection.state != IDLE and (late := self._overdue(connection, now_ns)):
                 kind, seconds = late
                 self._end(connection, faults.of_timeout(now_ns, kind, seconds), now_ns)
@@ -132,7 +157,7 @@ class Streams:
 
     def close(self) -> None:
         """Drop every connection."""
-        for connection in list(self.connections.values()):
+        for connection in list(self._connections.values()):
             self._forget(connection)
 
     # --- the beginning of a request ----------------------------------------------------------
@@ -150,7 +175,7 @@ class Streams:
             connection.stamp_in_kernel()
         connection.address_index = index
         connection.mask = IN | OUT
-        self.connections[connection.fd] = connection
+        self._connections[connection.fd] = connection
         self._poller.register(connection.fd, connection.mask)
         self._carry(connection, attempt)
         if connection.error:
@@ -222,13 +247,12 @@ class Streams:
         except OSError as error:
             self._lost(connection, error)
             return
-        self.n_reads += 1
         stamp = kernel_stamp(ancillary)
-        connection.last_ns = read_ns
         over = not data
         if connection.tls is not None:
             data = connection.decrypted(data)
-        if data:
+        if data:  # what TLS itself has to say is no answer yet
+            connection.last_ns = read_ns
             self._take(connection, stamp, read_ns, data)
         if over and connection.state >= WAITING:
             self._closed(connection, read_ns)
@@ -268,12 +292,10 @@ class Streams:
                 self._fail(connection, faults.BAD_HTTP, "the head of the answer does not end")
             return None
         connection.state = RECEIVING
-        connection.flows = (
-            connection.status == OK
-            and connection.tls is None
-            and connection.redactor is None
-            and not connection.attempt.task.answer
-        )
+        plain = connection.tls is None and connection.redactor is None
+        if connection.status == OK and plain and not connection.attempt.task.answer:
+            feed = connection.parser.feed_data
+            self._flows[connection.fd] = (connection.recvmsg, feed, connection)
         return split[0] + split[1]
 
     def _closed(self, connection: Connection, at_ns: int) -> None:
@@ -292,20 +314,20 @@ class Streams:
             events = http1.body_events([(0, bytes(connection.body))])
             text = b"".join(event.data for event in events).decode(errors="replace")
             reason = bytes(connection.head).partition(b"\r\n")[0].decode("latin-1")
-            failed = faults.of_status(
-                at_ns, connection.status, reason.partition(" ")[2], text, connection.retry_after
-            )
+            shown = [reason.partition(" ")[2], text, connection.retry_after]
+            shown = [self._redactor.text(one) for one in shown]  # before anything is cut short
+            failed = faults.of_status(at_ns, connection.status, *shown)
         elif connection.encoding not in ("", "identity"):
             detail = f"the server compressed the stream ({connection.encoding}) unasked"
             failed = Failed(at_ns=at_ns, kind=faults.ENCODED, detail=detail)
-        reusable = connection.by_length and connection.parser.should_keep_alive()
-        self._end(connection, failed, at_ns, reusable=reusable)
+        self._end(connection, failed, at_ns, reusable=connection.complete and connection.keeps)
 
     # --- the end -----------------------------------------------------------------------------
 
     def _end(
         self, connection: Connection, failed: Failed | None, at_ns: int, *, reusable: bool = False
     ) -> None:
+        self._flows.pop(connection.fd, None)
         if not connection.sent_ns:
             self._note_sent(connection.attempt, connection.opened_ns, at_ns)
         if reusable and not connection.blocked:
@@ -364,7 +386,8 @@ class Streams:
         self._end(connection, failed, now_ns)
 
     def _forget(self, connection: Connection) -> None:
-        del self.connections[connection.fd]
+        self._flows.pop(connection.fd, None)
+        del self._connections[connection.fd]
         self._poller.unregister(connection.fd)
         connection.close()
 

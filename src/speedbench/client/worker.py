@@ -55,9 +55,10 @@ TICK_NS = 50_000_000
 WATCH_NS = 100_000_000
 VITALS_NS = 1_000_000_000
 NAP_S = 0.0005
-NAP_FROM_READS = 4
-"""Where the kernel stamps, a turn that found this many reads is followed by a nap, so that the
-next turn finds more of them: waking up costs more than reading, and no stamp gets worse."""
+NAP_READS = range(4, 160)
+"""Where the kernel stamps, a turn that found so many reads is followed by a nap, so that the next
+one finds more of them: waking up costs more than reading, and no stamp gets worse.  A turn that
+found more than that is behind, and goes on at once."""
 
 
 class Worker:
@@ -72,12 +73,13 @@ class Worker:
         self._poller.register(channel.fileno(), IN)
         self._journal = JournalWriter(Path(setup.journal), setup.first_key)
         self._streams = Streams(setup, self._poller, self._journal, self._ended)
+        self._streams.listen(channel.fileno(), self._hear)
         self._clocks, self._pauses = Clocks(), PauseMeter()
         self._naps = setup.stamps == "kernel"
         self._schedule: Schedule | None = None
         self._held: dict[int, int] = {}
         self._outbox: list[FromWorker] = []
-        self._n_started = self._n_reported = 0
+        self._n_started = self._n_reads = self._n_reported = 0
         self._flushed_ns = self._watched_ns = self._vitals_ns = self._told_ns = 0
         self._stopped = False
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -92,9 +94,7 @@ class Worker:
     def run(self) -> None:
         """Turn the loop until the leader says stop or goes away."""
         poll = self._poller.poll
-        ready_on, read_flow = self._streams.ready, self._streams.read_flow
-        connections = self._streams.connections
-        channel = self._channel.fileno()
+        take = self._streams.take
         journal = self._journal
         while not self._stopped:
             timeout_s = self._timeout_s()
@@ -102,20 +102,14 @@ class Worker:
             ready = poll(timeout_s)
             woke_ns = monotonic_ns()
             n_before = len(journal.reads)
-            for fd, mask in ready:
-                connection = connections.get(fd)
-                if connection is not None and connection.flows and mask == IN:
-                    read_flow(connection)
-                elif fd == channel:
-                    self._hear()
-                else:
-                    ready_on(fd, mask)
+            take(ready)
             n_reads = len(journal.reads) - n_before
+            self._n_reads += n_reads
             if self._schedule is not None:
                 journal.wakes.append((began_ns, woke_ns, n_reads))
             self._start_due()
             self._keep_house(woke_ns)
-            if self._naps and n_reads >= NAP_FROM_READS:
+            if self._naps and n_reads in NAP_READS:
                 time.sleep(NAP_S)
 
     def close(self) -> None:
@@ -161,7 +155,7 @@ class Worker:
         now_ns = monotonic_ns()
         self._schedule = Schedule(message, now_ns)
         self._streams.begin(message.phase, message.block)
-        self._n_started = self._n_reported = 0
+        self._n_started = self._n_reads = self._n_reported = 0
         self._journal.append(Began(now_ns, message.phase, message.block, message.slots))
         self._journal.append(vitals(now_ns, self._pauses, self._clocks))
 
@@ -227,10 +221,10 @@ class Worker:
         )
 
     def _report(self, over: bool) -> None:
-        moved = self._n_started + self._streams.n_reads
+        moved = self._n_started + self._n_reads
         if moved != self._n_reported:
             self._n_reported = moved
-            self._outbox.append(Progress(self._n_started, self._streams.n_reads))
+            self._outbox.append(Progress(self._n_started, self._n_reads))
         if over:
             self._outbox.append(Drained())
             self._schedule = None

@@ -33,7 +33,7 @@ def poisson_arrivals(rate_rps: float, n: int, *, rng: np.random.Generator) -> ND
     Examples
     --------
     >>> poisson_arrivals(2.0, 3, rng=np.random.default_rng(0)).round(3)
-    array([0.34 , 0.85 , 0.86 ])
+    array([0.34, 0.85, 0.86])
     """
     return np.cumsum(rng.exponential(1.0 / _checked(rate_rps), n))
 

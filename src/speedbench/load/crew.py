@@ -140,14 +140,19 @@ async def _start(
         ended.cancel()
         if process.returncode is None:
             process.kill()
+        await process.wait()
         said = log.read_text(errors="replace").strip().splitlines()[-1:]
         raise EnvironmentFailedError(
             f"worker {setup.worker} of the load did not start: {' '.join(said) or 'it is silent'}"
         )
     ended.cancel()
     worker = Worker(setup.worker, process, *arrival.result(), log)
-    await worker.say(setup)
-    (ready, *_) = await worker.heard()
+    try:
+        await worker.say(setup)
+        (ready, *_) = await worker.heard()
+    except EnvironmentFailedError:
+        await _stop(worker)
+        raise
     assert isinstance(ready, Ready)
     return worker
 

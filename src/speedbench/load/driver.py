@@ -278,6 +278,7 @@ async def drive(
     EnvironmentFailedError
         When a worker cannot go on: no disk space, killed.
     """
+    workers = workers[: shape.concurrency]  # a worker without a slot of its own stays out
     numbered = zip(itertools.count(), conversations, strict=False)
     if shape.arrivals_s is not None:
         numbered = itertools.islice(numbered, len(shape.arrivals_s))  # type: ignore[assignment]

@@ -73,7 +73,9 @@ def self_check(journals: Sequence[Path], requests: pl.DataFrame, chunks: pl.Data
     The error of a chunk's stamp is bounded by what is known of its read.  With kernel stamps the
     last chunk of a read is exact but for the pairing of the clocks; an earlier one of the same read
     arrived after the stream's last read, and no longer before than reads are late (p99).  Without,
-    a chunk may have waited since the socket was last known to be empty.
+    a chunk may have waited since the socket was last known to be empty, and before that for the
+    process to be woken, which nobody knows: the error is then a lower bound, and the verdict is
+    never ``faithful``.
     """
     processes = [_process(path) for path in journals]
     errors_ns, n_merged = _chunk_errors(processes, chunks)
@@ -87,7 +89,7 @@ def self_check(journals: Sequence[Path], requests: pl.DataFrame, chunks: pl.Data
         "median_chunk_gap_ms": gap_ns * MS,
         "stamp_error_share_of_gap": share,
         "tolerated_share_of_gap": TOLERATED,
-        "verdict": _verdict(share),
+        "verdict": _verdict(share, exact=all(p.stamps == "kernel" for p in processes)),
         "merged_chunks": n_merged,
         **_lateness(requests),
         **_process_facts(processes),
@@ -244,10 +246,11 @@ def _process_facts(processes: Sequence[_Process]) -> dict[str, float]:
     }
 
 
-def _verdict(share: float) -> str:
-    if np.isnan(share):
-        return "cannot tell"
-    return "faithful" if share <= TOLERATED else "client-limited"
+def _verdict(share: float, *, exact: bool) -> str:
+    """Return what the error means; without kernel stamps only that it is too large can be known."""
+    if share > TOLERATED:
+        return "client-limited"
+    return "faithful" if exact and share <= TOLERATED else "cannot tell"
 
 
 def _warnings(facts: dict[str, Any]) -> list[str]:
@@ -258,6 +261,11 @@ def _warnings(facts: dict[str, Any]) -> list[str]:
             f"Client-limited: the stamps of this run may be off by {error_ms:.2g} ms (p99), "
             f"{share:.1%} of the median time between chunks; step latencies could be moved by more "
             f"than {TOLERATED:.0%}."
+        )
+    elif facts["verdict"] == "cannot tell" and facts["stamps"] == "read" and facts["reads"]:
+        said.append(
+            "Arrivals were stamped after each read, not by the kernel: how late this program was "
+            "woken is not known. `speedbench doctor --stamps read` measures it on this machine."
         )
     if facts["cpu_share_max"] > SATURATED:
         said.append(

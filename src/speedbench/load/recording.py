@@ -17,6 +17,7 @@ from speedbench.client.journal import (
     Record,
     Sent,
     arrived_ns,
+    decoded,
     frames,
     journal_lock,
     records,
@@ -180,12 +181,12 @@ def _index(
         good = end
         if payload[1:7] == _READS:  # by far the most, and not needed here
             continue
-        record = decoder.decode(payload)
+        record = decoded(decoder, payload, path)
         if isinstance(record, Opened):
             opened.append(record)
             launch = record.launch
         elif isinstance(record, Sent):
-            request = of_request.decode(record.request)
+            request = decoded(of_request, record.request, path)
             attempts[number, record.key] = Attempt(request, record, launch, None)
         elif isinstance(record, Ended):
             attempt = attempts.get((number, record.key))

@@ -65,6 +65,7 @@ class Target:
     def secrets(self) -> list[bytes]:
         """Everything that must not be written down, whole and word by word."""
         values = [value for _, value in parse_qsl(self.query, keep_blank_values=True)]
+        values += [pair.partition("=")[2] for pair in self.query.split("&")]  # as it is sent
         words = [word for value in [*self.headers.values(), *values] for word in value.split()]
         return sorted({text.encode() for text in [self.query, *values, *words] if text})
 
