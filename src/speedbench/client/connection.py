@@ -156,6 +156,8 @@ class Connection:
         try:
             while piece := self.tls.read(READ_BYTES):
                 plain.append(piece)
+                if not self._incoming.pending and not self.tls.pending():
+                    break  # cheaper than to be told so by an exception
         except (ssl.SSLWantReadError, ssl.SSLZeroReturnError, ssl.SSLEOFError):
             pass
         self._queue_tls()

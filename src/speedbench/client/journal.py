@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import mmap
 import os
 import struct
 import zlib
@@ -254,19 +253,20 @@ def journal_lock(path: Path) -> FileLock:
 
 def frames(path: Path) -> Iterator[tuple[bytes, int]]:
     """Yield the payload of each intact frame and where the frame ends, up to the first damage."""
-    if not path.exists() or path.stat().st_size == 0:
+    if not path.exists():
         return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
-        position, n_bytes = 0, len(raw)
-        while position + _FRAME.size <= n_bytes:
-            size, checksum = _FRAME.unpack_from(raw, position)
-            start = position + _FRAME.size
-            if size > _MAX_PAYLOAD_BYTES or start + size > n_bytes:
+    n_bytes = path.stat().st_size
+    with path.open("rb") as file:  # not mapped: what is mapped counts as this process's memory
+        position = 0
+        while len(head := file.read(_FRAME.size)) == _FRAME.size:
+            size, checksum = _FRAME.unpack(head)
+            end = position + _FRAME.size + size
+            if size > _MAX_PAYLOAD_BYTES or end > n_bytes:
                 return
-            payload = raw[start : start + size]
-            if zlib.crc32(payload) != checksum:
+            payload = file.read(size)
+            if len(payload) < size or zlib.crc32(payload) != checksum:
                 return
-            position = start + size
+            position = end
             yield payload, position
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from speedbench.errors import TraceError
 from speedbench.records import Failed
 
 _LENGTH = struct.Struct("<I")
@@ -154,7 +155,13 @@ class Unpacker:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[ToWorker | FromWorker]:
-        """Yield the messages that `data` completes."""
+        """Yield the messages that `data` completes.
+
+        Raises
+        ------
+        TraceError
+            For what is no message.
+        """
         self._rest += data
         position = 0
         while len(self._rest) - position >= _LENGTH.size:
@@ -164,5 +171,9 @@ class Unpacker:
                 break
             payload = bytes(self._rest[position + _LENGTH.size : end])
             position = end
-            yield self._decoder.decode(payload)
+            try:
+                message = self._decoder.decode(payload)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise TraceError(f"leader and worker do not understand another: {error}") from error
+            yield message
         del self._rest[:position]

@@ -40,11 +40,13 @@ class Worker:
     log: Path
     _unpacker: Unpacker = field(default_factory=lambda: Unpacker(FromWorker))
 
-    async def say(self, *messages: ToWorker) -> None:
-        """Send messages, waiting as long as the worker has not taken earlier ones."""
+    def say(self, *messages: ToWorker) -> None:
+        """Send messages, without waiting for the worker to take them.
+
+        It may itself be waiting for what it says to be heard: two that wait for each other would
+        do so for ever.  What can pile up here is what the worker has room for (`driver`).
+        """
         self.writer.write(packed(messages))
-        with suppress(ConnectionError):  # `heard` says why it is gone
-            await self.writer.drain()
 
     async def heard(self) -> list[FromWorker]:
         """Return what the worker has said since the last time, at least one message.
@@ -148,7 +150,7 @@ async def _start(
     ended.cancel()
     worker = Worker(setup.worker, process, *arrival.result(), log)
     try:
-        await worker.say(setup)
+        worker.say(setup)
         (ready, *_) = await worker.heard()
     except EnvironmentFailedError:
         await _stop(worker)
@@ -158,7 +160,7 @@ async def _start(
 
 
 async def _stop(worker: Worker) -> None:
-    await worker.say(Stop())
+    worker.say(Stop())
     try:
         await asyncio.wait_for(worker.process.wait(), STOP_TIMEOUT_S)
     except TimeoutError:

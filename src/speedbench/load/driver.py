@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -51,8 +52,8 @@ class Shape:
     """How the load of one phase comes.
 
     At most `concurrency` conversations in flight (None: no limit), ramped up over `ramp_s`.  With
-    `arrivals_s` the loop is open: conversation i starts at the i-th of these seconds.  After
-    `duration_s` nothing new starts.
+    `arrivals_s` the loop is open: the i-th conversation that is not finished yet starts at the i-th
+    of these seconds.  After `duration_s` nothing new starts.
     """
 
     concurrency: int | None = 1
@@ -108,6 +109,8 @@ class _Driver:
     max_failures: int | None
     read_answers: bool
     coming: Iterator[tuple[int, Conversation]]
+    dues_ns: deque[int] | None
+    """In an open loop: when those that have not begun are due."""
     talks: dict[int, _Talk] = field(default_factory=dict)
     ahead: dict[int, int] = field(default_factory=dict)
     n_given: dict[int, int] = field(default_factory=dict)
@@ -115,7 +118,7 @@ class _Driver:
     exhausted: bool = False
     finished: bool = False
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         """Give every worker its part of the load, and enough to begin with."""
         for worker in self.workers:
             begin = self.shape.begin(worker.number, len(self.workers))
@@ -123,8 +126,8 @@ class _Driver:
             self.ahead[worker.number] = begin.slots + ahead
             tasks = self._next_tasks(self.ahead[worker.number])
             self.n_given[worker.number] = len(tasks)
-            await worker.say(begin, *tasks)
-        await self._finish_if_exhausted()
+            worker.say(begin, *tasks)
+        self._finish_if_exhausted()
 
     async def lead(self, worker: Worker) -> None:
         """Keep one worker supplied until everything has ended."""
@@ -133,33 +136,33 @@ class _Driver:
             for message in await worker.heard():
                 match message:
                     case TaskEnded():
-                        await worker.say(*self._ended(message))
+                        worker.say(*self._ended(message))
                     case Progress(n_started, n):
                         self.observer.received(n - n_reads)
                         n_reads = n
-                        await self._supply(worker, n_started)
+                        self._supply(worker, n_started)
                     case Drained():
                         return
 
-    async def _supply(self, worker: Worker, n_started: int) -> None:
+    def _supply(self, worker: Worker, n_started: int) -> None:
         waiting = self.n_given[worker.number] - n_started
         tasks = self._next_tasks(self.ahead[worker.number] - waiting)
         if tasks:
             self.n_given[worker.number] += len(tasks)
-            await worker.say(*tasks)
-        await self._finish_if_exhausted()
+            worker.say(*tasks)
+        self._finish_if_exhausted()
 
-    async def _finish_if_exhausted(self) -> None:
+    def _finish_if_exhausted(self) -> None:
         if self.exhausted and not self.finished:
             self.finished = True
             for worker in self.workers:
-                await worker.say(Finish())
+                worker.say(Finish())
 
     def _next_tasks(self, n: int) -> list[Task]:
         """Return the first requests of up to `n` conversations."""
         tasks: list[Task] = []
         while len(tasks) < n and not self.exhausted:
-            found = next(self.coming, None)
+            found = None if self.dues_ns == deque() else next(self.coming, None)
             if found is None:
                 self.exhausted = True
                 break
@@ -177,10 +180,8 @@ class _Driver:
             request = conversation.request(turn, request, answer)
             answer = self.done.get(request.id)
             if answer is None or answer.input_hash != request.input_hash:
-                arrivals = self.shape.arrivals_s
-                due_ns = 0 if arrivals is None else int(arrivals[number] * 1e9)
                 self.talks[number] = _Talk(conversation, request, turn)
-                return self._task(number, due_ns)
+                return self._task(number, self.dues_ns.popleft() if self.dues_ns else 0)
             self.observer.ended(request.id, None)
         return None
 
@@ -280,12 +281,13 @@ async def drive(
     """
     workers = workers[: shape.concurrency]  # a worker without a slot of its own stays out
     numbered = zip(itertools.count(), conversations, strict=False)
+    dues_ns = None
     if shape.arrivals_s is not None:
-        numbered = itertools.islice(numbered, len(shape.arrivals_s))  # type: ignore[assignment]
+        dues_ns = deque(int(arrival_s * 1e9) for arrival_s in shape.arrivals_s)
     driver = _Driver(
-        workers, wire, shape, observer, done, max_failures, read_answers, iter(numbered)
+        workers, wire, shape, observer, done, max_failures, read_answers, numbered, dues_ns
     )
-    await driver.begin()
+    driver.begin()
     try:
         async with asyncio.TaskGroup() as group:
             for worker in workers:

@@ -97,6 +97,23 @@ class RunColumns:
             names=self.finished["request_id"].to_list(),
         )
 
+    @cached_property
+    def steady(self) -> timing.Window | None:
+        """The longest span at full concurrency; None for none, or for a run of several launches."""
+        if not len(self.trace.chunks) or self.finished["launch"].n_unique() > 1:
+            return None
+        chunks = self.trace.chunks.join(
+            self.finished.select("request", "row"), on="request", maintain_order="left"
+        ).drop_nulls("row")
+        streams = timing.Streams.from_arrays(
+            chunks["row"].to_numpy(),
+            chunks["at_ns"].to_numpy(),
+            np.ones(len(chunks), dtype=np.int64),  # who is in flight does not depend on tokens
+            sent_ns=self.finished["sent_ns"].to_numpy(),
+        )
+        window = timing.steady_window(streams)
+        return window if window is not None and window.seconds else None
+
     def steps(self, mask: NDArray[np.bool_]) -> acceptance.Steps:
         """Return the decode steps of the finished requests in `mask`, renumbered."""
         table = self.step_table

@@ -215,10 +215,8 @@ def throughput_figures(columns: RunColumns) -> Iterator[Figure]:
 
 def _steady_throughput(columns: RunColumns) -> Iterator[Figure]:
     """Yield output TPS over the steady window: ramp-up and the tail of the run are outside."""
-    if (streams := columns.streams) is None:
-        return
-    window = timing.steady_window(streams)
-    if window is None or not window.seconds:
+    streams, window = columns.streams, columns.steady
+    if streams is None or window is None:
         return
     found = timing.output_tps(streams, window)
     began_s = (window.start_ns - columns.finished["sent_ns"].to_numpy().min()) * 1e-9

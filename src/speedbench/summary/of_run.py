@@ -54,9 +54,19 @@ def of_run(
         title=f"{engine['model']} on {dataset['name']}",
         estimates=rows,
         counts=counts(trace, dataset),
-        facts={"engine": dict(engine), "dataset": dict(dataset)},
+        facts={"engine": dict(engine), "dataset": dict(dataset), **_steady(columns)},
         notes=[*notes, *retried(trace), *resumed(trace)],
     )
+
+
+def _steady(columns: RunColumns) -> dict[str, Any]:
+    """Return when the run was at full concurrency, in seconds after its first send."""
+    if (window := columns.steady) is None:
+        return {}
+    began_ns = columns.finished["sent_ns"].to_numpy().min()
+    span_s = [round(float(at_ns - began_ns) * 1e-9, 4) for at_ns in (window.start_ns, window.end_ns)]
+    found = {"in_flight": window.concurrency, "from_s": span_s[0], "to_s": span_s[1]}
+    return {"steady_window": found}
 
 
 def _figures_of_slice(columns: RunColumns, where: Mapping[str, str]) -> Iterator[Figure]:
