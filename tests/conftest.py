@@ -17,8 +17,7 @@ from tests.server import ScriptedServer, running
 from speedbench import pipeline
 from speedbench.cli import main
 from speedbench.config import RunConfig, validated
-from speedbench.load import Outcome
-from speedbench.records import Event, Request, Sampling, Summary
+from speedbench.records import Event, Failed, Request, Sampling, Summary
 from speedbench.tokenization import ChatTokenizer
 from speedbench.trace import Trace
 
@@ -155,13 +154,25 @@ def golden() -> Callable[[str], bytes]:
 
 
 class Silent:
-    """An observer that counts outcomes and says nothing."""
+    """An observer that keeps what it is told and says nothing."""
 
     def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[tuple[str, Failed | None]] = []
+        self.n_reads = 0
+        self.labels: list[str] = []
+        self.finished_before = 0
 
-    def ended(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+    def ended(self, request_id: str, failed: Failed | None) -> None:
+        self.outcomes.append((request_id, failed))
+
+    def received(self, n_reads: int) -> None:
+        self.n_reads += n_reads
+
+    def kept(self, n_finished: int, n_torn_bytes: int) -> None:
+        self.finished_before += n_finished
+
+    def describe(self, label: str) -> None:
+        self.labels.append(label)
 
 
 @dataclass(frozen=True)
@@ -172,7 +183,7 @@ class EmbeddedRun:
     config: RunConfig
     summary: Summary
     trace: Trace
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[tuple[str, Failed | None]]
 
 
 def embedded_config(

@@ -17,7 +17,7 @@ from tests.conftest import Finished, command, environment
 from speedbench import __version__
 
 HEAVY = ("pydantic", "polars", "numpy", "scipy", "aiohttp", "openvino", "altair", "tokenizers")
-COMMANDS = {"run", "quickstart", "report"}
+COMMANDS = {"run", "quickstart", "report", "doctor"}
 
 
 def test_help_names_every_command_and_exits_with_0(speedbench: Callable[..., Finished]) -> None:
@@ -98,4 +98,4 @@ def test_the_shell_completes_commands_and_options(completed: Callable[..., set[s
     assert completed("") >= COMMANDS
     assert completed("qu") == {"quickstart"}
     assert completed("run", "--draft-l") == {"--draft-length"}
-    assert completed("run", "--c") == {"--category", "--concurrency"}
+    assert completed("run", "--conc") == {"--concurrency"}

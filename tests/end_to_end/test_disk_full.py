@@ -16,7 +16,7 @@ from tests.conftest import Finished, environment
 from tests.server import ScriptedServer
 
 from speedbench import pipeline
-from speedbench.load import read_journal
+from speedbench.load import read_journals
 
 resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
 
@@ -52,19 +52,19 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_resume_finishes_it(
     assert "cannot write the journal" in full.sentence
     assert "--resume" in full.sentence
     assert full.code == 4
-    kept = read_journal(journal)
-    assert 0 < len(kept.finished()) < 11
-    assert kept.n_good_bytes + kept.n_torn_bytes == journal.stat().st_size <= LIMIT_BYTES
+    kept = read_journals([journal])
+    assert 0 < len(kept.delivered()) < 11
+    assert kept.good_bytes[0] + kept.torn_bytes[0] == journal.stat().st_size <= LIMIT_BYTES
 
     n_sent = len(server.received)
     done = run_with_limit([*words, "--resume"], resource.RLIM_INFINITY)
     assert done.code == 0, done.stderr
-    assert set(kept.finished()) < set(read_journal(journal).finished())
+    assert set(kept.delivered()) < set(read_journals([journal]).delivered())
     requests = pipeline.read_trace(tmp_path / "run")[1].requests
     assert len(requests) == 11
     assert requests["failure_kind"].null_count() == 11
     n_warm_up = 1
-    assert len(server.received) - n_sent == n_warm_up + 11 - len(kept.finished())
+    assert len(server.received) - n_sent == n_warm_up + 11 - len(kept.delivered())
 
 
 def test_a_disk_without_room_for_the_first_file_is_one_sentence(

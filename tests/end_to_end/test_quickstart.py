@@ -9,7 +9,7 @@ from tests.conftest import Silent
 
 from speedbench import pipeline, quickstart
 from speedbench.errors import CallError
-from speedbench.load import read_journal
+from speedbench.load import MEASURED, read_journals
 from speedbench.records import Summary
 
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
@@ -19,21 +19,10 @@ PLAN = quickstart.Plan(
 )
 
 
-class Labelled(Silent):
-    """Also notes what is being measured, in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.labels: list[str] = []
-
-    def describe(self, label: str) -> None:
-        self.labels.append(label)
-
-
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary, Labelled]:
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary, Silent]:
     path = tmp_path_factory.mktemp("quickstart") / "study"
-    observer = Labelled()
+    observer = Silent()
     return path, quickstart.run(PLAN, path, resume=False, observer=observer), observer
 
 
@@ -42,7 +31,7 @@ def journals(path: Path) -> dict[str, bytes]:
 
 
 def test_every_planned_request_is_sent_once_and_every_run_stands_alone(
-    study: tuple[Path, Summary, Labelled],
+    study: tuple[Path, Summary, Silent],
 ) -> None:
     path, _, observer = study
     assert len(observer.outcomes) == quickstart.n_requests(PLAN)
@@ -57,7 +46,7 @@ def test_every_planned_request_is_sent_once_and_every_run_stands_alone(
 
 
 def test_methods_take_turns_in_an_order_that_rotates(
-    study: tuple[Path, Summary, Labelled],
+    study: tuple[Path, Summary, Silent],
 ) -> None:
     labels = [label for label in study[2].labels if "-c1-" in label]
     main = [label for label in labels if "drafter" not in label and "unexpanded" not in label]
@@ -66,7 +55,7 @@ def test_methods_take_turns_in_an_order_that_rotates(
 
 
 def test_all_methods_were_asked_the_same_and_answered_the_same(
-    study: tuple[Path, Summary, Labelled],
+    study: tuple[Path, Summary, Silent],
 ) -> None:
     path = study[0]
     answers = []
@@ -77,7 +66,7 @@ def test_all_methods_were_asked_the_same_and_answered_the_same(
 
 
 def test_the_summary_is_computed_again_to_the_digit(
-    study: tuple[Path, Summary, Labelled],
+    study: tuple[Path, Summary, Silent],
 ) -> None:
     path = study[0]
     before = (path / "summary.json").read_bytes()
@@ -86,20 +75,27 @@ def test_the_summary_is_computed_again_to_the_digit(
 
 
 def test_each_load_and_category_has_a_decision_that_gives_its_reason(
-    study: tuple[Path, Summary, Labelled],
+    study: tuple[Path, Summary, Silent],
 ) -> None:
     decisions = study[1].decisions
     assert {decision["concurrency"] for decision in decisions} == {1, 2}
     assert all(decision["verdict"] and decision["why"] for decision in decisions)
 
 
-def test_a_finished_study_is_not_measured_again(study: tuple[Path, Summary, Labelled]) -> None:
+def n_measured(journal: Path) -> int:
+    """How many attempts at measured requests a journal holds; warm-ups are not among them."""
+    attempts = read_journals([journal]).attempts.values()
+    return sum(attempt.sent.phase == MEASURED for attempt in attempts)
+
+
+def test_a_finished_study_is_not_measured_again(study: tuple[Path, Summary, Silent]) -> None:
     path = study[0]
     with pytest.raises(CallError, match="--resume"):
-        quickstart.run(PLAN, path, resume=False, observer=Labelled())
+        quickstart.run(PLAN, path, resume=False, observer=Silent())
     other = quickstart.Plan(seed=9)
     with pytest.raises(CallError, match="another study"):
-        quickstart.run(other, path, resume=True, observer=Labelled())
-    sent = {name: len(read_journal(path / name).exchanges) for name in journals(path)}
-    quickstart.run(PLAN, path, resume=True, observer=Labelled())
-    assert {name: len(read_journal(path / name).exchanges) for name in journals(path)} == sent
+        quickstart.run(other, path, resume=True, observer=Silent())
+    sent = {name: n_measured(path / name) for name in journals(path)}
+    quickstart.run(PLAN, path, resume=True, observer=Silent())
+    again = {name: n_measured(path / name) for name in journals(path)}
+    assert again == sent

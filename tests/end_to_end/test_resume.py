@@ -17,7 +17,7 @@ from tests.conftest import EmbeddedRun, Finished, command, environment
 from tests.server import ScriptedServer
 
 from speedbench import pipeline
-from speedbench.load import read_journal
+from speedbench.load import Recording, read_journals
 
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
 pytestmark = pytest.mark.skipif(
@@ -29,20 +29,29 @@ WORDS = (
     *("run", "--method", "draft_model", "--pair", "unexpanded", "--num-prompts", "12"),
     *("--max-tokens", "20", "--frequency-penalty", "0.2"),
 )
+MEASURED = "load"
 Runs = Mapping[tuple[str, int], EmbeddedRun]
-Interrupt = Callable[[int, int], None]
+Interrupt = Callable[[int, int, int], None]
 
 
-def journal_of(directory: Path) -> Path:
-    return directory / "journal" / "worker-0.journal"
+def recorded(directory: Path) -> Recording:
+    return read_journals(sorted((directory / "journal").glob("worker-*.journal")))
 
 
-def children(pid: int) -> list[int]:
-    return [
+def attempts_of(recording: Recording) -> Counter[str]:
+    """How often each measured request was sent."""
+    attempts = recording.attempts.values()
+    return Counter(attempt.request.id for attempt in attempts if attempt.sent.phase == MEASURED)
+
+
+def children(pid: int, of: str) -> list[int]:
+    """The child processes whose command line holds `of`."""
+    found = [
         int(child)
         for task in Path(f"/proc/{pid}/task").iterdir()
         for child in (task / "children").read_text().split()
     ]
+    return [child for child in found if of in Path(f"/proc/{child}/cmdline").read_text()]
 
 
 def gone(pid: int, within_s: float = 30.0) -> bool:
@@ -74,7 +83,7 @@ def under_way(
     )
     with process:
         try:
-            while len(read_journal(journal_of(directory)).ended()) < n_ended:
+            while len(recorded(directory).ended()) < n_ended:
                 assert process.poll() is None, process.stderr and process.stderr.read()
                 time.sleep(0.005)
             yield process
@@ -83,25 +92,28 @@ def under_way(
                 process.kill()
 
 
-def kill_the_parent(parent: int, _engine: int) -> None:
+def kill_the_parent(parent: int, _engine: int, _worker: int) -> None:
     os.kill(parent, signal.SIGKILL)
 
 
-def press_control_c(parent: int, _engine: int) -> None:
+def press_control_c(parent: int, _engine: int, _worker: int) -> None:
     os.kill(parent, signal.SIGINT)
 
 
-def kill_the_engine(_parent: int, engine: int) -> None:
+def kill_the_engine(_parent: int, engine: int, _worker: int) -> None:
     os.kill(engine, signal.SIGKILL)
+
+
+def kill_the_worker(_parent: int, _engine: int, worker: int) -> None:
+    os.kill(worker, signal.SIGKILL)
 
 
 def assert_every_request_once(directory: Path, whole: EmbeddedRun) -> None:
     """Each planned request is finished exactly once, with the ids of the uninterrupted run."""
-    recording = read_journal(journal_of(directory))
     finished = Counter(
-        exchange.sent.request.id
-        for exchange in recording.exchanges
-        if exchange.ended is not None and exchange.ended.failed is None
+        attempt.request.id
+        for attempt in recorded(directory).attempts.values()
+        if attempt.sent.phase == MEASURED and attempt.ended and attempt.ended.failed is None
     )
     table = whole.trace.requests
     assert finished == Counter(table["request_id"].to_list())
@@ -114,8 +126,13 @@ def assert_every_request_once(directory: Path, whole: EmbeddedRun) -> None:
 
 @pytest.mark.parametrize(
     ("interrupt", "code"),
-    [(kill_the_parent, -signal.SIGKILL), (press_control_c, 130), (kill_the_engine, 4)],
-    ids=["parent killed", "Ctrl-C", "engine killed"],
+    [
+        (kill_the_parent, -signal.SIGKILL),
+        (press_control_c, 130),
+        (kill_the_engine, 4),
+        (kill_the_worker, 4),
+    ],
+    ids=["parent killed", "Ctrl-C", "engine killed", "worker killed"],
 )
 def test_an_interrupted_embedded_run_is_finished_by_resume(
     interrupt: Interrupt,
@@ -126,23 +143,24 @@ def test_an_interrupted_embedded_run_is_finished_by_resume(
 ) -> None:
     directory = tmp_path / "run"
     with under_way(directory, WORDS, n_ended=3) as process:
-        (engine,) = children(process.pid)
-        interrupt(process.pid, engine)
+        (engine,) = children(process.pid, "embedded.server")
+        (worker,) = children(process.pid, "client.worker")
+        interrupt(process.pid, engine, worker)
         assert process.stderr is not None
         said = process.stderr.read()
         assert process.wait(60) == code, said
     assert gone(engine), "the engine outlived the run"
+    assert gone(worker), "the worker outlived the run"
     assert "Traceback" not in said
     if code != -signal.SIGKILL:
         assert "--resume" in said.splitlines()[-1]
-    kept = read_journal(journal_of(directory)).finished()
+    kept = recorded(directory).delivered()
     assert 3 <= len(kept) < len(embedded_runs["draft_model", 1].trace.requests)
 
     done = speedbench_process(*WORDS, "--output", directory, "--resume")
     assert done.code == 0, done.stderr
     assert_every_request_once(directory, embedded_runs["draft_model", 1])
-    exchanges = read_journal(journal_of(directory)).exchanges
-    attempts = Counter(exchange.sent.request.id for exchange in exchanges)
+    attempts = attempts_of(recorded(directory))
     assert {attempts[name] for name in kept} == {1}, "a finished request was sent again"
 
 
@@ -152,10 +170,9 @@ def test_resuming_a_finished_run_sends_nothing(
     words = ("run", "--engine", "openai", "--base-url", server.base_url, "--num-prompts", "3")
     words += ("--output", str(tmp_path / "run"))
     assert speedbench(*words).code == 0
-    before = read_journal(journal_of(tmp_path / "run")).exchanges
+    before = attempts_of(recorded(tmp_path / "run"))
     assert speedbench(*words, "--resume").code == 0
-    after = read_journal(journal_of(tmp_path / "run")).exchanges
-    assert [exchange.sent for exchange in after] == [exchange.sent for exchange in before]
+    assert attempts_of(recorded(tmp_path / "run")) == before
 
 
 def test_a_run_over_http_goes_on_after_control_c(
@@ -166,13 +183,13 @@ def test_a_run_over_http_goes_on_after_control_c(
     with under_way(tmp_path / "run", words, n_ended=2) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
-    kept = set(read_journal(journal_of(tmp_path / "run")).finished())
+    kept = set(recorded(tmp_path / "run").delivered())
     assert 2 <= len(kept) < 11
     server.play(scripts.chat("quick"))
     assert speedbench(*words, "--output", tmp_path / "run", "--resume").code == 0
-    exchanges = read_journal(journal_of(tmp_path / "run")).exchanges
-    ended = [exchange.sent.request.id for exchange in exchanges if exchange.ended is not None]
-    assert len(ended) == len(set(ended)) == 11
+    recording = recorded(tmp_path / "run")
+    assert len(recording.delivered()) == 11
+    assert {attempts_of(recording)[name] for name in kept} == {1}
 
 
 def test_a_failed_request_is_sent_again_by_resume(

@@ -118,11 +118,11 @@ def test_an_empty_answer_is_an_answer() -> None:
         (server.ended_without_done(), "cut_stream", "without its end"),
         (server.bad_json(), "bad_json", "choices"),
         (server.error_event(), "engine_error", "out of memory"),
-        (server.Script(), "cut_stream", "0 events"),
+        (server.Script(), "empty_answer", "nothing else"),
         (server.Script([server.event({"choices": "none"})]), "bad_shape", "$.choices"),
         (server.Script([server.event([1, 2])]), "bad_shape", "array"),
         (server.Script([b'data: {"x": ' + b"[" * 100_000 + b"\n\n"]), "bad_json", "recursion"),
-        (server.Script([b'data: {"error": "\xff\xfe"}\n\n']), "bad_json", "utf-8"),
+        (server.Script([b'data: {"error": "\xff\xfe"}\n\n']), "bad_text", "invalid start byte"),
     ],
 )
 def test_a_bad_stream_is_a_failure_of_its_kind(script: server.Script, kind: str, word: str) -> None:

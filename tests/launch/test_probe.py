@@ -14,8 +14,9 @@ from speedbench.errors import EngineError
 
 def identity(url: str, model: str | None = None) -> launch.Identity:
     async def ask() -> launch.Identity:
-        async with load.open_session(url) as session:
-            return await launch.identify(session, url, model)
+        target = load.Target(url)
+        async with launch.open_session(target) as session:
+            return await launch.identify(session, target, model)
 
     return asyncio.run(ask())
 
@@ -57,7 +58,7 @@ def test_a_model_that_is_not_served_is_named_beside_those_that_are(server: Scrip
         (scripts.model_list(), "serves no model"),
         (scripts.http_error(401, "no key"), "SPEEDBENCH_API_KEY"),
         (scripts.http_error(404, "nothing here"), "HTTP 404"),
-        (Script([b'{"data"'], cut=True), "cannot reach"),
+        (Script([b'{"data"'], then="cut"), "cannot reach"),
     ],
     ids=lambda value: value[:14] if isinstance(value, str) else "",
 )

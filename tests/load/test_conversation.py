@@ -6,15 +6,15 @@ import pytest
 
 from speedbench.errors import DataError
 from speedbench.load import Conversation, reject_too_long
-from speedbench.records import Chunk, Prompt, Request, Response, Sampling
+from speedbench.records import Answer, Chunk, Prompt, Request, Response, Sampling
 from speedbench.tokenization import ChatTokenizer, hash_ids, hash_messages
 
 PROMPT = Prompt(id="mini/x-01", category="qa", turns=("One?", "Two?"))
 SAMPLING = Sampling(max_tokens=8, seed=3)
 
 
-def answer(text: str, *ids: int) -> Response:
-    return Response(chunks=(Chunk(at_ns=1, n_tokens=len(ids), token_ids=ids, text=text),))
+def answer(text: str, *ids: int) -> Answer:
+    return Answer(input_hash="", text=text, token_ids=ids)
 
 
 def turns(tokenizer: ChatTokenizer | None, sampling: Sampling = SAMPLING) -> list[Request]:
@@ -71,3 +71,30 @@ def test_a_conversation_is_refused_by_what_it_may_grow_to(demo_tokenizer: ChatTo
     need = len(second.input_ids) + SAMPLING.max_tokens
     with pytest.raises(DataError):
         reject_too_long([PROMPT], demo_tokenizer, SAMPLING.max_tokens, need - 1)
+
+
+def test_a_history_is_told_in_place_of_the_engines_own_answer(
+    demo_tokenizer: ChatTokenizer,
+) -> None:
+    for tokenizer in (None, demo_tokenizer):
+        told = Conversation(PROMPT, SAMPLING, tokenizer, [answer("Yes.", 40, 41)])
+        first = told.request(0, None, None)
+        assert [first, told.request(1, first, answer("No.", 50))] == turns(tokenizer)
+
+
+def test_laps_about_the_same_prompt_are_told_apart() -> None:
+    requests = [Conversation(PROMPT, SAMPLING, None, lap=n).request(0, None, None) for n in (0, 1)]
+    assert [request.id for request in requests] == ["mini/x-01#0", "mini/x-01#0+1"]
+    assert requests[0].input_hash == requests[1].input_hash
+    assert requests[0].sampling.seed != requests[1].sampling.seed
+
+
+def test_an_answer_keeps_ids_only_where_every_chunk_has_them() -> None:
+    request = Conversation(PROMPT, SAMPLING, None).request(0, None, None)
+    one = Chunk(at_ns=1, n_tokens=2, token_ids=(5, 6), text="a")
+    other = Chunk(at_ns=2, n_tokens=None, text="b")
+    whole = Answer.of(request, Response(chunks=(one, one)))
+    assert (whole.text, whole.token_ids) == ("aa", (5, 6, 5, 6))
+    assert whole.input_hash == request.input_hash
+    part = Answer.of(request, Response(chunks=(one, other)))
+    assert (part.text, part.token_ids) == ("ab", None)

@@ -94,7 +94,7 @@ def self_check(journals: Sequence[Path], requests: pl.DataFrame, chunks: pl.Data
         **_lateness(requests),
         **_process_facts(processes),
     }
-    return SelfCheck(facts, _warnings(facts))
+    return SelfCheck({name: _rounded(value) for name, value in facts.items()}, _warnings(facts))
 
 
 def _process(path: Path) -> _Process:
@@ -278,6 +278,11 @@ def _warnings(facts: dict[str, Any]) -> list[str]:
             "client instead of the kernel."
         )
     return said
+
+
+def _rounded(value: Any) -> Any:
+    """Return a figure to four digits, which is more than it is worth."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _quantile(values: NDArray[Any], percent: float) -> float:

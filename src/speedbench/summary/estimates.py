@@ -24,7 +24,7 @@ EVIDENCE = {
     "D": "tier D: counters of the whole server",
     "none": "none",
 }
-STAMPS = "client stamps at the socket read"
+STAMPS = "client stamps of arrival (the client's account says whose)"
 
 
 @dataclass(frozen=True)
