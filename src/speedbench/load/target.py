@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,11 @@ from speedbench.client import http1
 from speedbench.client.secrets import Redactor
 from speedbench.errors import EngineError
 from speedbench.records import HttpCall
+
+LONG_ENOUGH = 8
+"""Characters from which on a value may be a key whatever its name is."""
+_SCHEMES = ("basic", "bearer", "digest", "token")
+_NAMES_A_KEY = re.compile("key|token|auth|secret|pass|cookie|credential|sig", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,11 +69,22 @@ class Target:
 
     @property
     def secrets(self) -> list[bytes]:
-        """Everything that must not be written down, whole and word by word."""
-        values = [value for _, value in parse_qsl(self.query, keep_blank_values=True)]
-        values += [pair.partition("=")[2] for pair in self.query.split("&")]  # as it is sent
-        words = [word for value in [*self.headers.values(), *values] for word in value.split()]
-        return sorted({text.encode() for text in [self.query, *values, *words] if text})
+        """Everything that must not be written down: headers and query values, word by word.
+
+        A short word counts only where the name says that it is a key: to mask every ``true`` that
+        a server sends would destroy its answers.
+        """
+        named = [*self.headers.items(), *parse_qsl(self.query, keep_blank_values=True)]
+        as_sent = [pair.partition("=") for pair in self.query.split("&") if pair]
+        named += [(name, value) for name, _, value in as_sent]
+        found = {
+            text.encode()
+            for name, value in named
+            for text in [value, *value.split()]
+            if text.lower() not in _SCHEMES
+            and len(text) >= (1 if _NAMES_A_KEY.search(name) else LONG_ENOUGH)
+        }
+        return sorted(found)
 
     @property
     def redactor(self) -> Redactor:

@@ -64,8 +64,8 @@ def _steady(columns: RunColumns) -> dict[str, Any]:
     if (window := columns.steady) is None:
         return {}
     began_ns = columns.finished["sent_ns"].to_numpy().min()
-    span_s = [round(float(at_ns - began_ns) * 1e-9, 4) for at_ns in (window.start_ns, window.end_ns)]
-    found = {"in_flight": window.concurrency, "from_s": span_s[0], "to_s": span_s[1]}
+    from_s, to_s = (float(at - began_ns) * 1e-9 for at in (window.start_ns, window.end_ns))
+    found = {"in_flight": window.concurrency, "from_s": round(from_s, 4), "to_s": round(to_s, 4)}
     return {"steady_window": found}
 
 
