@@ -23,7 +23,6 @@ TLS = "tls"
 RESET = "reset"
 CUT_STREAM = "cut_stream"
 BAD_HTTP = "bad_http"
-EMPTY_ANSWER = "empty_answer"
 ENCODED = "content_encoding"
 STALE = "stale_connection"
 """A connection that the server had closed while it was idle: the request is sent again on a new

@@ -173,7 +173,7 @@ def _chunk_errors(processes: Sequence[_Process], chunks: pl.DataFrame) -> tuple[
     delay_ns = np.concatenate([p.delay_ns for p in processes])
     blind_ns = np.concatenate([p.blind_ns for p in processes])
     if all(p.stamps == "kernel" for p in processes):
-        spread = max((v.clock_spread_ns for p in processes for v in p.vitals), default=0)
+        spread = max((v.clock_spread_ns for p in processes for v in p.vitals), default=np.nan)
         late = _quantile(delay_ns[delay_ns >= 0], 99)
         errors[:] = spread
         errors[merged] = np.fmin(_since_last_read(request, at_ns)[merged], late)
@@ -215,8 +215,8 @@ def _stamp_facts(processes: Sequence[_Process]) -> dict[str, Any]:
         "read_delay_ms_p50": _quantile(known, 50) * MS,
         "read_delay_ms_p99": _quantile(known, 99) * MS,
         "read_delay_ms_max": _quantile(known, 100) * MS,
-        "clock_pairing_ms": max((v.clock_spread_ns for v in vitals), default=0) * MS,
-        "clock_steps_ms": max((v.clock_step_ns for v in vitals), default=0) * MS,
+        "clock_pairing_ms": max((v.clock_spread_ns for v in vitals), default=np.nan) * MS,
+        "clock_steps_ms": max((v.clock_step_ns for v in vitals), default=np.nan) * MS,
     }
 
 
@@ -242,7 +242,7 @@ def _process_facts(processes: Sequence[_Process]) -> dict[str, float]:
         "gc_pauses": sum(v.n_gc for v in last),
         "gc_pause_ms_max": max((v.longest_gc_ns for v in last), default=0) * MS,
         "preempted": sum(v.n_preempted for v in last),
-        "peak_rss_mb": sum(v.peak_rss_kb for v in last) / 1024,
+        "peak_rss_mb": sum(v.peak_rss_kb or np.nan for v in last) / 1024 if last else np.nan,
     }
 
 
@@ -272,7 +272,7 @@ def _warnings(facts: dict[str, Any]) -> list[str]:
             f"A worker of the load client used {facts['cpu_share_max']:.0%} of a core at its peak: "
             "give it --workers, or a machine with free cores."
         )
-    if facts["clock_steps_ms"]:
+    if facts["clock_steps_ms"] > 0:
         said.append(
             "The wall clock was set during the run; reads around that moment are stamped by the "
             "client instead of the kernel."
