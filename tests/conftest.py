@@ -18,7 +18,7 @@ from speedbench import pipeline
 from speedbench.cli import main
 from speedbench.config import RunConfig, validated
 from speedbench.records import Event, Failed, Request, Sampling, Summary
-from speedbench.tokenization import ChatTokenizer
+from speedbench.tokenization import ChatTokenizer, from_directory
 from speedbench.trace import Trace
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -62,9 +62,13 @@ class Finished:
 
     @property
     def sentence(self) -> str:
-        """The one line of complaint, which must be all there is but for the word where to look."""
+        """The one line of complaint, which must be all there is but for where to look and the preflight."""
         assert "Traceback" not in self.stderr
-        lines = [line for line in self.stderr.splitlines() if not line.startswith("writing to ")]
+        lines = [
+            line
+            for line in self.stderr.splitlines()
+            if not line.startswith(("writing to ", "preflight, "))
+        ]
         assert len(lines) == 1, self.stderr
         assert lines[0].startswith("speedbench: ")
         return lines[0]
@@ -168,6 +172,12 @@ class Silent:
     def received(self, n_reads: int) -> None:
         self.n_reads += n_reads
 
+    def starting(self, waited_s: float, line: str) -> None:
+        self.waited_s = waited_s
+
+    def checked(self, findings) -> None:
+        self.findings = list(findings)
+
     def kept(self, n_finished: int, n_torn_bytes: int) -> None:
         self.finished_before += n_finished
 
@@ -225,4 +235,4 @@ def demo_tokenizer() -> ChatTokenizer:
     """The demo pair's tokenizer and chat template."""
     from speedbench.engines.embedded.models import demo_pair_path
 
-    return ChatTokenizer.from_directory(demo_pair_path() / "target")
+    return from_directory(demo_pair_path() / "target")

@@ -14,8 +14,10 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     SecretStr,
+    Tag,
     ValidationError,
     field_serializer,
     model_validator,
@@ -32,11 +34,26 @@ PAIRS = ("expanded", "unexpanded", "drafter")
 ARRIVALS = ("poisson", "constant")
 STAMPS = ("kernel", "read")
 """Who stamps arrivals: the kernel, where it can, or this program after each read."""
+PREFLIGHTS = ("stop", "warn", "off")
+"""What happens when a server is not what it is said to be."""
 FAILURES_FORGIVEN = 10
 MASK = "***"
 _FAILURES = re.compile(r"\d+|\d+(\.\d+)?%")
 AS_SERVED = "as_served"
-"""The method of a server that somebody else started: whatever it does, it does."""
+"""The method of a server of which nothing is said: whatever it does, it does."""
+SERVER_METHODS = (
+    "none",
+    "ngram",
+    "draft_model",
+    "eagle",
+    "eagle3",
+    "mtp",
+    "medusa",
+    "suffix",
+    "other",
+)
+"""How servers of real engines speculate, under one name for all of them."""
+MAX_DRAFT_LENGTH = 64
 
 
 class _Frozen(BaseModel):
@@ -81,40 +98,101 @@ class EmbeddedConfig(_Frozen):
         return self
 
 
-class OpenAIConfig(_Frozen):
-    """A running OpenAI-compatible server.
+class LaunchConfig(_Frozen):
+    """How an engine's server is started, if it is ours to start.
 
-    A query in `base_url` goes with every request; its values, and those of `headers`, may be keys
-    and are masked wherever the configuration is written.
+    `program` takes the place of the template's first words; `args` follow its last.  `command` is a
+    command of one's own, in which ``{port}``, ``{host}``, ``{model}``, ``{drafter}`` and
+    ``{draft_length}`` are filled in.
     """
 
-    engine: Literal["openai"] = "openai"
-    base_url: str
+    drafter: str | None = None
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    args: tuple[str, ...] = ()
+    program: str | None = None
+    command: str | None = None
+    timeout: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1800.0
+
+
+class ServerConfig(_Frozen):
+    """A server of a real engine, already running (`base_url`) or to be started (`launch`).
+
+    A query in `base_url` goes with every request; its values, and those of `headers`, may be keys
+    and are masked wherever the configuration is written.  `method` and `draft_length` are what the
+    server is said to do, which is checked before anything is measured; without them it does
+    whatever it does.  `tokenizer` is a directory or a hub id, with `tokenizer_revision`; without it
+    prompts go out as messages.
+    """
+
+    engine: str
+    base_url: str | None = None
     model: str | None = None
     headers: dict[str, SecretStr] = {}
     ca_file: Path | None = None
+    method: str = AS_SERVED
+    draft_length: Annotated[int, Field(ge=1, le=MAX_DRAFT_LENGTH)] | None = None
+    tokenizer: str | None = None
+    tokenizer_revision: str | None = None
+    trust_remote_code: bool = False
+    launch: LaunchConfig | None = None
 
     @model_validator(mode="after")
-    def _is_http(self) -> Self:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("--base-url: must begin with http:// or https://")  # may hold a secret
-        try:
-            parts = urlsplit(self.base_url)
-            _ = parts.port
-        except ValueError as error:
-            raise ValueError("--base-url: is no URL that can be read") from error
-        if not parts.hostname:
-            raise ValueError("--base-url: names no server")
-        if "@" in parts.netloc:
-            raise ValueError("--base-url: leave the credentials out and set SPEEDBENCH_API_KEY")
+    def _can_be(self) -> Self:
+        if self.method not in (*SERVER_METHODS, AS_SERVED):
+            raise ValueError(str(UnknownNameError("method", self.method, SERVER_METHODS)))
+        if self.draft_length is not None and self.method in ("none", AS_SERVED):
+            raise ValueError(
+                f"--draft-length {self.draft_length}: say which --method drafts so many tokens"
+            )
+        if self.tokenizer_revision is not None and self.tokenizer is None:
+            raise ValueError("--tokenizer-revision: belongs to a --tokenizer")
         for name, value in self.headers.items():
             if any(c in name + value.get_secret_value() for c in "\r\n") or not name.strip():
                 raise ValueError("--header: must be one line, NAME: VALUE")
         return self
 
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if self.launch is not None:
+            if self.base_url is not None:
+                raise ValueError("--base-url: belongs to a running server; leave out --launch")
+            if self.model is None and self.launch.command is None:
+                raise ValueError("--model: is needed with --launch, a directory or a hub id")
+            return self
+        if self.base_url is None:
+            raise ValueError("--base-url is needed, or --launch to start the server")
+        _check_url(self.base_url)
+        return self
+
     @field_serializer("base_url")
-    def _without_secrets(self, url: str) -> str:
-        return public_url(url)
+    def _without_secrets(self, url: str | None) -> str | None:
+        return None if url is None else public_url(url)
+
+
+def _check_url(url: str) -> None:
+    """Refuse what is no URL of a server, without showing it: it may hold a key."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("--base-url: must begin with http:// or https://")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError("--base-url: is no URL that can be read") from error
+    if not parts.hostname:
+        raise ValueError("--base-url: names no server")
+    if "@" in parts.netloc:
+        raise ValueError("--base-url: leave the credentials out and set SPEEDBENCH_API_KEY")
+
+
+class ChatConfig(_Frozen):
+    """How a prompt becomes a conversation: what comes before it, and the template's arguments.
+
+    `template_args` are what a chat template may take, for example ``{"enable_thinking": false}``
+    or ``{"reasoning_effort": "low"}``.
+    """
+
+    system: str | None = None
+    template_args: dict[str, Any] = {}
 
 
 class DataConfig(_Frozen):
@@ -220,7 +298,15 @@ class SamplingConfig(_Frozen):
     frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] = 0.0
 
 
-EngineConfig = Annotated[EmbeddedConfig | OpenAIConfig, Field(discriminator="engine")]
+def _kind(engine: Any) -> str:
+    name = engine.get("engine") if isinstance(engine, dict) else engine.engine
+    return "embedded" if name == "embedded" else "server"
+
+
+EngineConfig = Annotated[
+    Annotated[EmbeddedConfig, Tag("embedded")] | Annotated[ServerConfig, Tag("server")],
+    Discriminator(_kind),
+]
 
 
 class RunConfig(_Frozen):
@@ -230,16 +316,22 @@ class RunConfig(_Frozen):
     data: DataConfig = DataConfig()
     load: LoadConfig = LoadConfig()
     sampling: SamplingConfig = SamplingConfig()
+    chat: ChatConfig = ChatConfig()
+    preflight: str = "stop"
     seed: Annotated[int, Field(ge=0)] = 0
     repeat: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _preflight_is_known(self) -> Self:
+        if self.preflight not in PREFLIGHTS:
+            raise ValueError(str(UnknownNameError("preflight", self.preflight, PREFLIGHTS)))
+        return self
 
     @property
     def cell(self) -> Cell:
         """The cell that this run measures."""
         engine = self.engine
-        how: dict[str, Any] = {"method": AS_SERVED, "draft_length": None}
-        if isinstance(engine, EmbeddedConfig):
-            how = engine.model_dump(include={"method", "draft_length", "pair"})
+        how = engine.model_dump(include={"method", "draft_length", "pair"})
         return Cell(
             engine=engine.engine,
             concurrency=self.load.limit,

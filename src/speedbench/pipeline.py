@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,33 +22,12 @@ import msgspec
 import numpy as np
 
 from speedbench import datasets, launch, load, store, summary, trace
-from speedbench.config import EmbeddedConfig, OpenAIConfig, RunConfig, validated
-from speedbench.engines import Engine, engine
-from speedbench.engines.embedded.models import demo_pair_path, pair_facts
+from speedbench.config import RunConfig, ServerConfig, validated
+from speedbench.endpoints import Endpoint, endpoint, reject_impossible
+from speedbench.engines import CountsSpeculation, engine
 from speedbench.errors import CallError, EngineError
-from speedbench.records import Answer, Failed, Prompt, Request, Summary
+from speedbench.records import Answer, Failed, Prompt, ServerCounts, Summary
 from speedbench.tokenization import ChatTokenizer
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """An engine that is up: where it is, how to talk to it, and what it is."""
-
-    target: load.Target
-    adapter: Engine
-    model: str
-    tokenizer: ChatTokenizer | None
-    max_context: int | None
-    facts: dict[str, Any]
-
-    @property
-    def wire(self) -> load.Wire:
-        """How a request becomes bytes, and bytes an answer."""
-
-        def payload(request: Request) -> bytes:
-            return self.target.payload(self.adapter.build_request(request, model=self.model))
-
-        return load.Wire(payload, self.adapter.decode)
 
 
 @dataclass
@@ -65,7 +42,15 @@ class OpenRun:
 
 
 class Observer(load.Observer, Protocol):
-    """An observer that is also told what a resumed run begins with."""
+    """An observer that is also told how a run begins."""
+
+    def starting(self, waited_s: float, line: str) -> None:
+        """Note how long an engine has been starting, and the last line of its log."""
+        ...
+
+    def checked(self, findings: Sequence[launch.Finding]) -> None:
+        """Note what was found out about the server."""
+        ...
 
     def kept(self, n_finished: int, n_torn_bytes: int) -> None:
         """Note how many requests are finished already, and how much of a journal was damaged."""
@@ -77,6 +62,7 @@ class Observer(load.Observer, Protocol):
 
 def run(config: RunConfig, output: Path, *, resume: bool, observer: Observer) -> Summary:
     """Measure one engine on one data set at one load, and write the run directory."""
+    reject_impossible(config)
     data = datasets.load(config.data.source)
     prompts = chosen_prompts(config, data)
     asyncio.run(_measure_run(config, data, prompts, output, resume, observer))
@@ -95,8 +81,10 @@ async def _measure_run(
         if open_run.recording.attempts:
             torn = sum(open_run.torn_bytes.values())
             observer.kept(len(open_run.answers), torn)
-        async with endpoint(config, open_run.directory.engine_log) as where:
-            begin_run(open_run, data, prompts, where)
+        async with endpoint(config, output, observer.starting) as where:
+            found = await checked_server(config, where, prompts)
+            observer.checked(found)
+            begin_run(open_run, data, prompts, where, found)
             async with staffed(open_run, where) as workers:
                 await warm_up(open_run, where, workers, prompts)
                 await measure(open_run, where, workers, prompts, observer)
@@ -142,65 +130,57 @@ async def staffed(open_run: OpenRun, where: Endpoint) -> AsyncIterator[list[load
         yield workers
 
 
-@asynccontextmanager
-async def endpoint(config: RunConfig, log: Path) -> AsyncIterator[Endpoint]:
-    """Connect to the engine of `config`, started first if it is ours to start."""
-    adapter = engine(config.engine.engine)
-    async with AsyncExitStack() as stack:
-        match config.engine:
-            case OpenAIConfig() as attached:
-                yield await _attach(stack, adapter, attached)
-            case EmbeddedConfig() as ours:
-                yield await _start_embedded(stack, adapter, ours, log)
+async def checked_server(
+    config: RunConfig, where: Endpoint, prompts: Sequence[Prompt]
+) -> list[launch.Finding]:
+    """Return what a few requests tell about a server, before anything is measured.
 
+    The embedded engine is not asked: it is started by us and says of every step what it did.
 
-async def _attach(stack: AsyncExitStack, adapter: Engine, config: OpenAIConfig) -> Endpoint:
-    headers = {name: value.get_secret_value() for name, value in config.headers.items()}
-    if key := os.environ.get("SPEEDBENCH_API_KEY"):
-        headers.setdefault("Authorization", f"Bearer {key}")
-    target = load.Target(config.base_url, headers, config.ca_file)
-    session = await stack.enter_async_context(launch.open_session(target))
-    identity = await launch.identify(session, target, config.model)
-    facts = {"engine": adapter.name, "base_url": target.public_url, "model": identity.model}
-    return Endpoint(target, adapter, identity.model, None, identity.max_context, facts)
-
-
-async def _start_embedded(
-    stack: AsyncExitStack, adapter: Engine, config: EmbeddedConfig, log: Path
-) -> Endpoint:
-    _require_openvino()
-    draft = [] if config.draft_length is None else ["--draft-length", str(config.draft_length)]
-    command = [sys.executable, "-m", "speedbench.engines.embedded.server"]
-    command += ["--method", config.method, *draft]
-    command += ["--threads", str(config.threads), "--pair", config.pair]
-    server = stack.enter_context(launch.launched(command, log))
-    target = load.Target(server.base_url)
-    session = await stack.enter_async_context(launch.open_session(target))
-    identity = await launch.identify(session, target, None)
-    facts = {"model": identity.model, **await launch.health(session, target)}
-    facts |= pair_facts(config.pair)
-    tokenizer = ChatTokenizer.from_directory(demo_pair_path() / "target")
-    return Endpoint(target, adapter, identity.model, tokenizer, identity.max_context, facts)
-
-
-def _require_openvino() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("openvino_genai") is None:
+    Raises
+    ------
+    EngineError
+        When the server is not what it is said to be, with every reason.
+    """
+    if not isinstance(config.engine, ServerConfig) or config.preflight == "off":
+        return []
+    sampling = config.sampling_record
+    said = launch.Said(
+        method=config.engine.method,
+        draft_length=config.engine.draft_length,
+        temperature=sampling.temperature,
+        max_tokens=sampling.max_tokens,
+    )
+    first = [load.first_turn(prompt) for prompt in prompts[: launch.N_PROMPTS]]
+    talks = load.conversations(first, sampling, where.tokenizer, chat=config.chat)
+    found = await launch.preflight(
+        where.server, said, [talk.request(0, None, None) for talk in talks]
+    )
+    reasons = [f"{one.check}: {one.sentence}" for one in found if one.verdict == launch.FAIL]
+    if reasons and config.preflight == "stop":
         raise EngineError(
-            "the embedded engine needs openvino-genai, which is not installed: "
-            "pip install 'speedbench[embedded]'"
+            f"the server is not what is to be measured - {'; '.join(reasons)}. Mend it, or measure "
+            "it as it is with --preflight warn"
         )
+    return found
 
 
 def begin_run(
-    open_run: OpenRun, data: datasets.Dataset, prompts: Sequence[Prompt], where: Endpoint
+    open_run: OpenRun,
+    data: datasets.Dataset,
+    prompts: Sequence[Prompt],
+    where: Endpoint,
+    found: Sequence[launch.Finding] = (),
 ) -> None:
     """Refuse what cannot be measured, then write down what is about to be."""
     config = open_run.config
     if where.tokenizer is not None and where.max_context is not None:
         load.reject_too_long(
-            prompts, where.tokenizer, config.sampling.max_tokens, where.max_context
+            prompts,
+            where.tokenizer,
+            config.sampling.max_tokens,
+            where.max_context,
+            config.chat.system,
         )
     tokenizer = where.tokenizer.fingerprint if where.tokenizer else None
     dataset = {
@@ -214,8 +194,13 @@ def begin_run(
             config=config.model_dump(mode="json"),
             dataset=dataset,
             engine={**where.facts, "tokenizer_fingerprint": tokenizer},
-            environment=store.environment(),
+            environment={
+                **store.environment(),
+                "accelerators": launch.accelerators(),
+                "container": launch.container(),
+            },
             started_at=store.now(),
+            preflight=[msgspec.structs.asdict(one) for one in found],
         )
     )
     open_run.directory.write_prompts(prompts)
@@ -243,8 +228,9 @@ async def warm_up(
     """
     n = open_run.config.load.warm_up
     first = [load.first_turn(prompt) for prompt in itertools.islice(itertools.cycle(prompts), n)]
-    talks = load.conversations(first, open_run.config.sampling_record, where.tokenizer)
-    limit = open_run.config.load.limit
+    config = open_run.config
+    talks = load.conversations(first, config.sampling_record, where.tokenizer, chat=config.chat)
+    limit = config.load.limit
     shape = load.Shape(concurrency=n if limit is None else min(n, limit), phase="warm_up")
     failures = _Failures()
     if first:
@@ -292,17 +278,43 @@ async def measure(
     if config.load.history is not None:
         told = read_history(config.load.history, prompts, where.tokenizer)
     endless = config.load.duration is not None or config.load.arrival_times is not None
-    await load.drive(
-        load.conversations(
-            prompts, config.sampling_record, where.tokenizer, histories=told, endless=endless
-        ),
-        workers,
-        where.wire,
-        shape,
-        observer=observer,
-        done=open_run.answers,
-        max_failures=config.load.failures_allowed(n_requests(config, prompts)),
-    )
+    async with _counted(open_run, where):
+        await load.drive(
+            load.conversations(
+                prompts,
+                config.sampling_record,
+                where.tokenizer,
+                histories=told,
+                endless=endless,
+                chat=config.chat,
+            ),
+            workers,
+            where.wire,
+            shape,
+            observer=observer,
+            done=open_run.answers,
+            max_failures=config.load.failures_allowed(n_requests(config, prompts)),
+        )
+
+
+@asynccontextmanager
+async def _counted(open_run: OpenRun, where: Endpoint) -> AsyncIterator[None]:
+    """Keep what the server's counters say before and after, as it says it."""
+    adapter = where.adapter
+    if not isinstance(adapter, CountsSpeculation):
+        yield
+        return
+
+    async def keep(when: str) -> None:
+        page = await launch.page(where.session, where.target, adapter.counts_path)
+        if page is not None:
+            open_run.directory.write_counters(when, page)
+
+    await keep("before")
+    try:
+        yield
+    finally:
+        await keep("after")
 
 
 def read_history(
@@ -361,10 +373,30 @@ def analyse_run(path: Path) -> Summary:
     checked = checked_client(path, columns)
     cell = cell_of(manifest)
     notes = [*cautions(manifest), *checked.warnings]
-    result = summary.of_run(columns, cell, manifest.dataset, manifest.engine, notes)
+    result = summary.of_run(
+        columns, cell, manifest.dataset, manifest.engine, notes, server_counts(path, manifest)
+    )
     result = msgspec.structs.replace(result, facts={**result.facts, "client": checked.facts})
     store.write_summary(path / "summary.json", result)
     return result
+
+
+def server_counts(path: Path, manifest: store.Manifest) -> ServerCounts | None:
+    """Return what the server counted while a run was measured, from the pages kept with it.
+
+    None where it does not count, or where a part of the run has no page after it.
+    """
+    adapter = engine(manifest.config["engine"]["engine"])
+    pages = store.counters(path)
+    if not isinstance(adapter, CountsSpeculation) or not pages:
+        return None
+    total = ServerCounts()
+    for before, after in pages:
+        if after is None:
+            return None
+        counted = summary.difference(adapter.server_counts(after), adapter.server_counts(before))
+        total = summary.total(total, counted)
+    return total
 
 
 def checked_client(path: Path, columns: trace.Trace) -> load.SelfCheck:
@@ -380,8 +412,14 @@ def write_tables(path: Path, columns: trace.Trace) -> None:
 
 
 def cautions(manifest: store.Manifest) -> list[str]:
-    """Return what the engine's adapter wants said beside every figure of a run."""
-    return engine(manifest.config["engine"]["engine"]).cautions(manifest.config)
+    """Return what must be said beside every figure of a run, by its engine and the preflight."""
+    said = engine(manifest.config["engine"]["engine"]).cautions(manifest.config)
+    said += [
+        f"Before the run, {found['check']}: {found['sentence']}."
+        for found in manifest.preflight
+        if found["verdict"] in (launch.FAIL, launch.CAUTION)
+    ]
+    return said
 
 
 def cell_of(manifest: store.Manifest) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `input_ids` is None where the engine was given messages instead of ids; `input_hash` names the
     exact input either way, so that two runs can prove that they sent the same thing.
+    `template_args` go to the server's chat template with messages; with ids they are in the ids.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     sampling: Sampling
     input_ids: tuple[int, ...] | None = None
     messages: tuple[tuple[str, str], ...] = ()
+    template_args: Mapping[str, Any] = {}
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -95,10 +97,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     string or the token limit, whose verdict is observed only up to `observed` draft positions.
     `seconds` is the engine's own wall time of the iteration the step belongs to, and `mixed` says
     that this iteration also held a prefill: such steps are kept out of step latency.  `batch` is
-    how many requests the iteration ran.
+    how many requests the iteration ran.  `ended_ns` is None where no stamp belongs to the step
+    alone: its tokens came in a chunk together with others, or in no known order.
     """
 
-    ended_ns: int
+    ended_ns: int | None
     emitted: int
     drafted: int | None = None
     accepted: int | None = None
@@ -109,11 +112,62 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     batch: int | None = None
 
 
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine has counted of speculation, in one request or in the whole server.
+
+    `drafts` are steps that had a draft, `drafted` and `accepted` are draft tokens in them, before
+    any cut at a stop or the token limit.  `accepted_at` counts acceptances of each draft position.
+    `steps` are all decode steps, those without a draft too.  None: not told.
+    """
+
+    drafts: int | None = None
+    drafted: int | None = None
+    accepted: int | None = None
+    accepted_at: tuple[int, ...] | None = None
+    steps: int | None = None
+
+
+class ServerCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's own counters since it started: of speculation, and of its prefix cache.
+
+    `cached_tokens` of the inputs were found in the prefix cache; None where that is not told.
+    """
+
+    speculation: Counts = Counts()
+    cached_tokens: int | None = None
+
+
+class ChunkCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Chunks held against the steps that the engine counted, for one request.
+
+    Every difference has a cause: `undrafted` chunks of one token belong to steps that had no draft
+    and that the engine does not list; `cut` last steps gave fewer tokens than they accepted;
+    `merged` steps share a chunk with another, so the chunk is no step.  `residual` counts what none
+    of these explains: it must be 0, or one of the two accounts is wrong.
+    """
+
+    chunks: int
+    steps: int
+    undrafted: int = 0
+    cut: int = 0
+    merged: int = 0
+    residual: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether every chunk after the prefill's is one step."""
+        return not self.merged and not self.residual
+
+
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine's recorded bytes say about one request.
 
     `n_prefill_tokens` tokens came with the prefill and belong to no step.  `n_output_tokens` is the
     engine's own count (None where it gives none), against which chunks and steps are checked.
+    `counts` are the engine's own sums over the request, as it gave them, and `chunk_check` compares
+    chunks with steps where there are both.  Where the engine told no single step but their sums,
+    `steps` is empty and `counts.steps` is not None.  `n_cached_tokens` of the input were found in
+    the prefix cache.
     """
 
     chunks: tuple[Chunk, ...]
@@ -122,7 +176,10 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     n_prefill_tokens: int | None = None
     n_input_tokens: int | None = None
     n_output_tokens: int | None = None
+    n_cached_tokens: int | None = None
     finish_reason: str | None = None
+    counts: Counts | None = None
+    chunk_check: ChunkCheck | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from speedbench.errors import StreamError, TraceError
-from speedbench.records import Chunk, Event, Failed, Prompt, Request, Response, Step
+from speedbench.records import Chunk, Counts, Event, Failed, Prompt, Request, Response, Step
 
 Decode = Callable[[Request, Sequence[Event]], Response]
 
@@ -66,6 +66,16 @@ REQUEST_SCHEMA: dict[str, Any] = {
     "n_first_chunk_tokens": pl.Int64,
     "n_prefill_tokens": pl.Int64,
     "n_step_tokens": pl.Int64,
+    "n_cached_tokens": pl.Int64,
+    "n_steps": pl.Int64,
+    "n_drafts": pl.Int64,
+    "n_drafted": pl.Int64,
+    "n_accepted": pl.Int64,
+    "decode_chunks": pl.Int64,
+    "undrafted_steps": pl.Int64,
+    "cut_steps": pl.Int64,
+    "merged_steps": pl.Int64,
+    "unexplained": pl.Int64,
     "tier": pl.String,
     "finish_reason": pl.String,
     "failure_kind": pl.String,
@@ -234,9 +244,9 @@ def _response_columns(response: Response, sent: Mapping[str, Any]) -> dict[str, 
         "n_output_tokens": response.n_output_tokens,
         "n_first_chunk_tokens": chunks[0].n_tokens if chunks else None,
         "n_prefill_tokens": response.n_prefill_tokens,
-        "n_step_tokens": sum(step.emitted for step in response.steps)
-        if response.tier != "none"
-        else None,
+        "n_step_tokens": sum(step.emitted for step in response.steps) if response.steps else None,
+        "n_cached_tokens": response.n_cached_tokens,
+        **_account(response),
         "tier": response.tier,
         "finish_reason": response.finish_reason,
         "output_ids": ids,
@@ -244,10 +254,37 @@ def _response_columns(response: Response, sent: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def _account(response: Response) -> dict[str, Any]:
+    """Return what the engine counted in the whole answer, and how its chunks compare with it.
+
+    The engine's counts are as it gave them, before any cut; steps are those that can be told.
+    """
+    counts, check = response.counts or Counts(), response.chunk_check
+    told = len(response.steps) if response.steps else counts.steps
+    account = {
+        "n_steps": told if response.tier != "none" else None,
+        "n_drafts": counts.drafts,
+        "n_drafted": counts.drafted,
+        "n_accepted": counts.accepted,
+    }
+    if check is None:
+        return account
+    return {
+        **account,
+        "decode_chunks": check.chunks,
+        "undrafted_steps": check.undrafted,
+        "cut_steps": check.cut,
+        "merged_steps": check.merged,
+        "unexplained": check.residual,
+    }
+
+
 def _lost_tokens(attempt: Attempt, response: Response) -> Failed | None:
     """Return a failure if the prefill's token and those in steps are not all tokens there are."""
     if response.tier == "none" or response.n_output_tokens is None:
         return None
+    if not response.steps and response.counts and response.counts.steps:
+        return None  # no single step is known
     in_steps = sum(step.emitted for step in response.steps)
     prefill = response.n_prefill_tokens or 0
     if in_steps + prefill == response.n_output_tokens:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from speedbench import datasets, load, pipeline
 from speedbench.config import RunConfig
+from speedbench.endpoints import Endpoint, endpoint
 
 
 class Observer(pipeline.Observer, Protocol):
@@ -30,7 +31,7 @@ class Slot:
     """One run, with the engine it talks to."""
 
     open_run: pipeline.OpenRun
-    where: pipeline.Endpoint
+    where: Endpoint
     workers: Sequence[load.Worker]
 
     @property
@@ -58,7 +59,7 @@ async def opened(
     """
     async with AsyncExitStack() as stack:
         directories = stack.enter_context(ExitStack())
-        endpoints: dict[tuple[str, int], pipeline.Endpoint] = {}
+        endpoints: dict[tuple[str, int], Endpoint] = {}
         slots = []
         for config in configs:
             path = runs / config.cell.name
@@ -68,8 +69,7 @@ async def opened(
             prompts = pipeline.chosen_prompts(config, data)
             key = (config.engine.model_dump_json(), config.repeat)
             if key not in endpoints:
-                log = open_run.directory.engine_log
-                endpoints[key] = await stack.enter_async_context(pipeline.endpoint(config, log))
+                endpoints[key] = await stack.enter_async_context(endpoint(config, path))
             where = endpoints[key]
             pipeline.begin_run(open_run, data, prompts, where)
             workers = await stack.enter_async_context(pipeline.staffed(open_run, where))

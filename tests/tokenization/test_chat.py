@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from speedbench.errors import DataError
-from speedbench.tokenization import ChatTokenizer, Message, hash_ids, hash_messages
+from speedbench.tokenization import ChatTokenizer, Message, from_directory, hash_ids, hash_messages
 
 CHATML = (
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content']"
@@ -63,7 +63,7 @@ def tokenizer(directory: Path, template: str, special: dict[str, Any]) -> ChatTo
     plain.save(str(directory / "tokenizer.json"))
     config = {"chat_template": template, **special}
     (directory / "tokenizer_config.json").write_text(json.dumps(config))
-    return ChatTokenizer.from_directory(directory)
+    return from_directory(directory)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_missing_file_is_named(missing: str, tmp_path: Path) -> None:
     tokenizer(tmp_path, CHATML, {})
     (tmp_path / missing).unlink()
     with pytest.raises(DataError, match=missing):
-        ChatTokenizer.from_directory(tmp_path)
+        from_directory(tmp_path)
 
 
 def test_a_tokenizer_without_template_is_refused(tmp_path: Path) -> None:

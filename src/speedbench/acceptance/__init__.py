@@ -44,7 +44,14 @@ from speedbench.acceptance._slices import (
     without_tail,
 )
 from speedbench.acceptance._steps import Steps
-from speedbench.acceptance._sums import Ratio, Sums, merge_sums, sums_by
+from speedbench.acceptance._sums import (
+    Ratio,
+    Sums,
+    add_sums,
+    merge_sums,
+    sums_by,
+    sums_of_totals,
+)
 from speedbench.acceptance._text import Loop, distinct_ngram_share, find_loop
 
 __all__ = [
@@ -56,6 +63,7 @@ __all__ = [
     "Steps",
     "Sums",
     "acceptance_share",
+    "add_sums",
     "al_at_full_draft_length",
     "al_from_counts",
     "al_from_rates",
@@ -80,6 +88,7 @@ __all__ = [
     "rates_from_histogram",
     "response_offset",
     "sums_by",
+    "sums_of_totals",
     "survival_from_rates",
     "without_prefill_chunks",
     "without_tail",

@@ -52,6 +52,8 @@ class Sums:
         Sum over the unit's requests of the request's own AL.
     unknown_steps : (P,)
         Steps whose drafted or accepted counts are unknown.
+    steps_of_totals : (P,)
+        Steps that are known by their number alone (`sums_of_totals`).
     drafted, accepted : (P,)
         Tokens drafted, and drafted tokens accepted, in the steps that tell.
     steps_with_draft, tokens_with_draft : (P,)
@@ -68,6 +70,7 @@ class Sums:
     tokens: Floats
     request_al: Floats
     unknown_steps: Floats
+    steps_of_totals: Floats
     drafted: Floats
     accepted: Floats
     steps_with_draft: Floats
@@ -100,6 +103,8 @@ class Sums:
         """Empty where rates can be given, else the reason."""
         if self.tree:
             return TREE_NOTE
+        if total := int(self.steps_of_totals.sum()):
+            return f"only totals are known of {total} steps"
         return self._why_no_drafts or ("" if self.max_draft else "no step drafted anything")
 
     @property
@@ -115,8 +120,8 @@ class Sums:
     @property
     def al_given_draft(self) -> Ratio:
         """Tokens over steps, of the steps that drafted; empty where drafts are unknown."""
-        if self._why_no_drafts:
-            return self._empty(self._why_no_drafts)
+        if self._why_no_drafts or self.steps_of_totals.any():
+            return self._empty(self.why_no_rates)
         return Ratio(self.tokens_with_draft, self.steps_with_draft)
 
     @property
@@ -205,6 +210,7 @@ def sums_by(steps: Steps, unit: ArrayLike | None = None, n_units: int | None = N
         tokens=of_units(n_tokens),
         request_al=of_units(own_al),
         unknown_steps=of_units(n_steps * 0 if all_known else add(~steps.known)),
+        steps_of_totals=np.zeros(total),
         drafted=of_units(add(drafted)),
         accepted=of_units(add(accepted)),
         steps_with_draft=of_units(n_steps if always else add(drafted > 0)),
@@ -214,6 +220,85 @@ def sums_by(steps: Steps, unit: ArrayLike | None = None, n_units: int | None = N
         drafted_at=drafted_at,
         tree=steps.shape == "tree",
     )
+
+
+def sums_of_totals(
+    tokens: ArrayLike,
+    steps: ArrayLike,
+    drafted: ArrayLike,
+    accepted: ArrayLike,
+    unit: ArrayLike,
+    n_units: int,
+) -> Sums:
+    """Add up requests of which only totals are known: how many steps, not which.
+
+    Acceptance lengths and the share of drafts accepted can be given; rates by position cannot.
+
+    Parameters
+    ----------
+    tokens, steps : (n,) array_like of int
+        Tokens emitted in decode and decode steps, per request.
+    drafted, accepted : (n,) array_like
+        Draft tokens, and those accepted, before any cut.
+    unit : (n,) array_like of int
+        The unit each request belongs to.
+    n_units : int
+
+    Examples
+    --------
+    >>> from speedbench.acceptance import sums_of_totals
+    >>> sums = sums_of_totals([30, 12], [10, 6], [30, 18], [20, 6], unit=[0, 1], n_units=2)
+    >>> sums.al_per_step.value, sums.al_per_request.value, sums.acceptance_share.value
+    (2.625, 2.5, 0.5416666666666666)
+    >>> sums.rate(1).note
+    'only totals are known of 16 steps'
+    """
+    of_unit = np.asarray(unit, np.intp)
+
+    def add(values: ArrayLike) -> Floats:
+        weights = np.asarray(values, np.float64)
+        return np.bincount(of_unit, weights=weights, minlength=n_units).astype(np.float64)
+
+    n_steps = np.asarray(steps, np.float64)
+    with_steps = n_steps > 0
+    own = np.divide(tokens, n_steps, out=np.zeros(len(n_steps)), where=with_steps)
+    empty = np.zeros((n_units, 0))
+    return Sums(
+        requests=add(np.ones(len(n_steps))),
+        requests_with_steps=add(with_steps),
+        steps=add(n_steps),
+        tokens=add(tokens),
+        request_al=add(own),
+        unknown_steps=np.zeros(n_units),
+        steps_of_totals=add(n_steps),
+        drafted=add(drafted),
+        accepted=add(accepted),
+        steps_with_draft=np.zeros(n_units),
+        tokens_with_draft=np.zeros(n_units),
+        at_risk=empty,
+        accepted_at=empty,
+        drafted_at=empty,
+    )
+
+
+def add_sums(one: Sums, other: Sums) -> Sums:
+    """Return the sums of the same units over two sets of requests.
+
+    >>> from speedbench.acceptance import Steps, add_sums, sums_by, sums_of_totals
+    >>> known = sums_by(Steps.from_arrays([0], [4], drafted=[3], accepted=[3]))
+    >>> add_sums(known, sums_of_totals([2], [2], [6], [0], unit=[0], n_units=1)).al_per_step.value
+    2.0
+    """
+    widest = max(one.max_draft, other.max_draft)
+
+    def both(name: str) -> Floats:
+        a, b = getattr(one, name), getattr(other, name)
+        if a.ndim == 2:
+            a, b = (np.pad(c, ((0, 0), (0, widest - c.shape[1]))) for c in (a, b))
+        return np.asarray(a + b)
+
+    names = [field.name for field in fields(Sums) if field.name != "tree"]
+    return Sums(**{name: both(name) for name in names}, tree=one.tree or other.tree)
 
 
 def merge_sums(parts: Sequence[Sums]) -> Sums:

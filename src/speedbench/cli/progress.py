@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
+    from speedbench.launch import Finding
     from speedbench.records import Failed
 
+STYLES = {"pass": "green", "caution": "yellow", "fail": "bold red", "cannot tell": "dim"}
 SECONDS_BETWEEN_LINES = 10.0
+LOG_LINE = 90
+"""So much of an engine's last line is shown while it starts."""
 
 
 class PlainProgress:
@@ -30,6 +34,20 @@ class PlainProgress:
     def describe(self, label: str) -> None:
         """Name what is being measured now."""
         self.label = label
+
+    def starting(self, waited_s: float, line: str) -> None:
+        """Say how long an engine has been starting, every few seconds."""
+        now_s = time.monotonic()
+        if now_s - self.printed_s >= SECONDS_BETWEEN_LINES:
+            self.printed_s = now_s
+            said = f": {line[:LOG_LINE]}" if line else ""
+            print(f"waiting for the engine, {waited_s:.0f} s{said}", file=sys.stderr, flush=True)
+
+    def checked(self, findings: Sequence[Finding]) -> None:
+        """Show what was found out about the server."""
+        for found in findings:
+            print(_line(found), file=sys.stderr, flush=True)
+        self.started_s = time.monotonic()
 
     def kept(self, n_finished: int, n_torn_bytes: int) -> None:
         """Say what a resumed run begins with."""
@@ -86,10 +104,25 @@ class LiveProgress(PlainProgress):
         super().describe(label)
         self._bar.update(self._task, description=label)
 
+    def starting(self, waited_s: float, line: str) -> None:
+        """Show how long an engine has been starting."""
+        self._bar.update(self._task, speed=f"{waited_s:.0f} s {line[:LOG_LINE]}")
+
+    def checked(self, findings: Sequence[Finding]) -> None:
+        """Show what was found out about the server, above the bar."""
+        for found in findings:
+            style = STYLES.get(found.verdict, "")
+            self._bar.console.print(_line(found), style=style, markup=False)
+        self.started_s = time.monotonic()
+
     def _show(self) -> None:
         speed = self.n_reads / max(time.monotonic() - self.started_s, 1e-9)
         failed = f" {self.n_failed} failed" if self.n_failed else ""
         self._bar.update(self._task, completed=self.n_ended, speed=f"{speed:.0f} reads/s{failed}")
+
+
+def _line(found: Finding) -> str:
+    return f"preflight, {found.check}: {found.verdict}, {found.sentence}"
 
 
 def announce(directory: Path) -> None:

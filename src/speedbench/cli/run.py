@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from speedbench.errors import CallError, UnknownNameError
+from speedbench.errors import CallError
 
 if TYPE_CHECKING:
     from speedbench.config import RunConfig
@@ -30,6 +31,19 @@ def run(
     model: str | None = None,
     header: Annotated[list[str] | None, Parameter(negative=())] = None,
     ca_file: Path | None = None,
+    tokenizer: str | None = None,
+    tokenizer_revision: str | None = None,
+    trust_remote_code: bool = False,
+    launch: bool = False,
+    drafter: str | None = None,
+    port: int | None = None,
+    launch_arg: Annotated[
+        list[str] | None, Parameter(negative=(), allow_leading_hyphen=True)
+    ] = None,
+    launch_program: str | None = None,
+    launch_command: str | None = None,
+    launch_timeout: float | None = None,
+    preflight: str | None = None,
     data: str = "mini",
     category: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
     num_prompts: int | None = None,
@@ -45,6 +59,8 @@ def run(
     max_tokens: int = 128,
     temperature: float = 0.0,
     frequency_penalty: float = 0.0,
+    system: str | None = None,
+    template_arg: Annotated[list[str] | None, Parameter(negative=())] = None,
     seed: int = 0,
     connect_timeout: float | None = None,
     first_byte_timeout: float | None = None,
@@ -62,22 +78,51 @@ def run(
     Parameters
     ----------
     engine
-        embedded (OpenVINO GenAI on the demo pair) or openai (any compatible server).
+        embedded (OpenVINO GenAI on the demo pair), vllm, sglang, tensorrt_llm, llama_cpp, openai
+        (any compatible server), or one that another package offers.
     method
-        How the embedded engine speculates: none, ngram or draft_model.
+        How the engine speculates: none, ngram, draft_model, and for servers also eagle, eagle3,
+        mtp, medusa, suffix or other. Of a running server it is what it is said to do, which is
+        checked.
     draft_length
-        Tokens proposed per step, 1 to 8 (default 3).
+        Tokens proposed per step (embedded: 1 to 8, default 3).
     pair
         The embedded engine's models: expanded (default), unexpanded or drafter.
     base_url
-        Where the server of --engine openai answers, without /v1.
+        Where a running server answers, without /v1.
     model
-        The model's name there; default: the first one it lists.
+        The model's name there; default: the first one it lists. With --launch: its directory or hub
+        id.
     header
         NAME: VALUE, sent with every request and written down nowhere; $WORDS in VALUE come from the
         environment. SPEEDBENCH_API_KEY, if set, is sent as a bearer token.
     ca_file
         An authority (PEM) to trust besides the system's, for https.
+    tokenizer
+        The served model's tokenizer, a directory or a hub id: prompts are sent as token ids.
+        Default: that of the model, if its directory is on this machine; else prompts are sent as
+        messages, and the server's tokenizer decides what the model reads.
+    tokenizer_revision
+        Branch, tag or commit of a hub id.
+    trust_remote_code
+        Let a tokenizer run code of its own.
+    launch
+        Start the server, measure it, and stop it; --method, --draft-length and --model say how.
+    drafter
+        The drafter's directory or hub id, for methods that have one.
+    port
+        Where it is to listen (default: a free port).
+    launch_arg
+        One more argument for the server's command; may be given again.
+    launch_program
+        Takes the place of the command's first words, for example a path to the server.
+    launch_command
+        A command of your own, with {host}, {port}, {model}, {drafter} and {draft_length} where they
+        belong.
+    launch_timeout
+        Seconds to wait until the server is healthy (default 1800).
+    preflight
+        What to do when a server is not what it is said to be: stop (default), warn or off.
     data
         mini, or a JSONL file with turns and category.
     category
@@ -110,6 +155,11 @@ def run(
         Sampling temperature; 0 is greedy.
     frequency_penalty
         Taken from a token's logit for each time it occurred; keeps small models from looping.
+    system
+        A system prompt for every conversation.
+    template_arg
+        NAME=VALUE for the model's chat template, for example enable_thinking=false; VALUE is JSON
+        or text. May be given again.
     seed
         Decides the order of prompts and is sent as the sampling seed.
     connect_timeout
@@ -168,6 +218,21 @@ def run(
             model=model,
             headers=headers_of(header) if header else None,
             ca_file=ca_file,
+            tokenizer=tokenizer,
+            tokenizer_revision=tokenizer_revision,
+            trust_remote_code=trust_remote_code or None,
+            launch=_launch_values(
+                launch,
+                drafter=drafter,
+                port=port,
+                args=launch_arg,
+                program=launch_program,
+                command=launch_command,
+                timeout=launch_timeout,
+            ),
+        ),
+        "chat": given(
+            system=system, template_args=template_args_of(template_arg) if template_arg else None
         ),
         "data": {
             "source": data,
@@ -181,6 +246,7 @@ def run(
             "frequency_penalty": frequency_penalty,
         },
         "seed": seed,
+        **given(preflight=preflight),
     }
     levels: list[int | None] = [*concurrency] if concurrency else [None]
     configs = [validated({**values, "load": given(**load, concurrency=level)}) for level in levels]
@@ -251,10 +317,39 @@ def headers_of(lines: Sequence[str]) -> dict[str, str]:
     return headers
 
 
-def _engine_values(engine: str, **options: Any) -> dict[str, Any]:
-    """Return the options that were given, under the engine they were given for."""
-    from speedbench.engines import CATALOG
+def template_args_of(words: Sequence[str]) -> dict[str, Any]:
+    """Return what is told to the chat template.
 
-    if engine not in CATALOG:
-        raise UnknownNameError("engine", engine, CATALOG)
-    return {"engine": engine, **given(**options)}
+    >>> template_args_of(["enable_thinking=false", "reasoning_effort=low"])
+    {'enable_thinking': False, 'reasoning_effort': 'low'}
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise CallError(f"--template-arg {word!r}: must be NAME=VALUE")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found
+
+
+def _launch_values(wanted: bool, **options: Any) -> dict[str, Any] | None:
+    """Return how a server is started; None where it is not ours to start."""
+    if wanted:
+        return given(**options)
+    for name in given(**options):
+        option = {"drafter": "drafter", "port": "port", "args": "launch-arg"}.get(
+            name, f"launch-{name}"
+        )
+        raise CallError(f"--{option}: belongs to --launch")
+    return None
+
+
+def _engine_values(name: str, **options: Any) -> dict[str, Any]:
+    """Return the options that were given, under the engine they were given for."""
+    from speedbench.engines import engine
+
+    engine(name)  # an unknown name ends here
+    return {"engine": name, **given(**options)}

@@ -23,6 +23,7 @@ from speedbench import datasets, launch, pipeline
 from speedbench.config import RunConfig, validated
 from speedbench.doctor.machine import most_streams
 from speedbench.doctor.verdict import Level
+from speedbench.endpoints import endpoint
 from speedbench.errors import CallError, TraceError
 from speedbench.records import Prompt
 from speedbench.trace import Trace
@@ -147,7 +148,7 @@ async def _load(
     prompts = [Prompt(id=f"s{i}", category="qa", turns=("Stream.",)) for i in range(streams)]
     data = datasets.Dataset("paced", "0", tuple(prompts))
     with pipeline.opened_run(config, directory, resume=False) as open_run:
-        async with pipeline.endpoint(config, open_run.directory.engine_log) as where:
+        async with endpoint(config, open_run.directory.path) as where:
             pipeline.begin_run(open_run, data, prompts, where)
             async with pipeline.staffed(open_run, where) as workers:
                 await pipeline.measure(open_run, where, workers, prompts, observer)

@@ -11,8 +11,9 @@ import msgspec
 import polars as pl
 
 from speedbench import datasets, launch, pipeline
-from speedbench.config import OpenAIConfig, RunConfig, validated
+from speedbench.config import RunConfig, ServerConfig, validated
 from speedbench.doctor.verdict import CANNOT_TELL, NO, YES
+from speedbench.endpoints import Endpoint, endpoint
 from speedbench.records import Failed, Prompt
 from speedbench.trace import Trace
 
@@ -89,7 +90,7 @@ async def _ask(config: RunConfig, directory: Path) -> tuple[str, float]:
     prompts = [Prompt(id=f"p{i}", category="qa", turns=(QUESTION,)) for i in range(N_REQUESTS)]
     data = datasets.Dataset("doctor", "0", tuple(prompts))
     with pipeline.opened_run(config, directory, resume=False) as open_run:
-        async with pipeline.endpoint(config, open_run.directory.engine_log) as where:
+        async with endpoint(config, open_run.directory.path) as where:
             round_trip_ms = await _ping(config, where)
             pipeline.begin_run(open_run, data, prompts, where)
             async with pipeline.staffed(open_run, where) as workers:
@@ -97,9 +98,9 @@ async def _ask(config: RunConfig, directory: Path) -> tuple[str, float]:
     return where.model, round_trip_ms
 
 
-async def _ping(config: RunConfig, where: pipeline.Endpoint) -> float:
+async def _ping(config: RunConfig, where: Endpoint) -> float:
     """Return the shortest of a few small requests over one connection; the first opens it."""
-    assert isinstance(config.engine, OpenAIConfig)
+    assert isinstance(config.engine, ServerConfig)
     took_ns = []
     async with launch.open_session(where.target) as session:
         for _ in range(1 + N_PINGS):

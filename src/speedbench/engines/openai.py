@@ -62,6 +62,7 @@ class OpenAIEngine:
             chunks=tuple(chunks),
             n_input_tokens=usage.prompt_tokens,
             n_output_tokens=usage.completion_tokens,
+            n_cached_tokens=usage.cached_tokens,
             finish_reason=finish_reason,
         )
 
@@ -69,11 +70,22 @@ class OpenAIEngine:
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 
+class _InputDetails(msgspec.Struct, frozen=True):
+    cached_tokens: Count | None = None
+
+
 class Usage(msgspec.Struct, frozen=True):
     """How many tokens the server counted, as far as it says."""
 
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
+    prompt_tokens_details: _InputDetails | None = None
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Input tokens that were found in the prefix cache."""
+        details = self.prompt_tokens_details
+        return None if details is None else details.cached_tokens
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +110,21 @@ class _Message(Message, frozen=True, kw_only=True):
 
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
+AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
+
+
+def json_of(body: bytes, kind: type[AnyStruct]) -> AnyStruct:
+    """Return a whole answer, read as `kind`.
+
+    Raises
+    ------
+    StreamError
+        For what is no JSON, or of another shape.
+    """
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StreamError("bad_shape", f"{error}: {body[:80]!r}") from error
 
 
 def completion_messages(

@@ -2,7 +2,40 @@
 
 from __future__ import annotations
 
-from speedbench.launch.probe import Identity, health, identify, open_session
+from speedbench.launch.findings import CAUTION, FAIL, PASS, UNKNOWN, Finding, Said
+from speedbench.launch.identity import accelerators, container, model_identity
+from speedbench.launch.preflight import N_PROMPTS, Server, preflight, server_counts
+from speedbench.launch.probe import Identity, about, health, identify, open_session, page
 from speedbench.launch.process import ServerProcess, launched
+from speedbench.launch.serving import LaunchCommand, free_port, served
+from speedbench.launch.templates import Wanted, free_form, launch_command
 
-__all__ = ["Identity", "ServerProcess", "health", "identify", "launched", "open_session"]
+__all__ = [
+    "CAUTION",
+    "FAIL",
+    "N_PROMPTS",
+    "PASS",
+    "UNKNOWN",
+    "Finding",
+    "Identity",
+    "LaunchCommand",
+    "Said",
+    "Server",
+    "ServerProcess",
+    "Wanted",
+    "about",
+    "accelerators",
+    "container",
+    "free_form",
+    "free_port",
+    "health",
+    "identify",
+    "launch_command",
+    "launched",
+    "model_identity",
+    "open_session",
+    "page",
+    "preflight",
+    "served",
+    "server_counts",
+]

@@ -8,10 +8,20 @@ import aiohttp
 import msgspec
 
 from speedbench.client.connection import tls_context
-from speedbench.errors import EngineError
+from speedbench.engines import About, DescribesItself, Engine
+from speedbench.errors import EngineError, StreamError
 from speedbench.load import Target
 
 PROBE_TIMEOUT_S = 10.0
+
+
+OWNERS = {
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "llamacpp": "llama_cpp",
+    "tensorrt_llm": "tensorrt_llm",
+}
+"""Our name of an engine, by what it writes as ``owned_by`` into ``/v1/models``."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,12 +29,13 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     max_context: int | None = None
-    details: dict[str, Any] = {}
+    engine: str | None = None
 
 
 class _Model(msgspec.Struct, frozen=True):
     id: str
     max_model_len: int | None = None  # vLLM's field
+    owned_by: str | None = None
 
 
 class _Listing(msgspec.Struct, frozen=True):
@@ -63,7 +74,42 @@ async def identify(session: aiohttp.ClientSession, target: Target, model: str | 
     if model is not None and model not in names:
         raise EngineError(f"{url} does not serve {model!r}; it serves {', '.join(names)}")
     chosen = models[names.index(model) if model else 0]
-    return Identity(model=chosen.id, max_context=chosen.max_model_len)
+    return Identity(
+        model=chosen.id,
+        max_context=chosen.max_model_len,
+        engine=OWNERS.get(chosen.owned_by or ""),
+    )
+
+
+async def about(session: aiohttp.ClientSession, target: Target, adapter: Engine) -> About:
+    """Return what the server says about itself, as far as its engine's adapter can ask.
+
+    Raises
+    ------
+    EngineError
+        When what it answers is not what that engine answers.
+    """
+    if not isinstance(adapter, DescribesItself):
+        return About()
+    answers = {path: await page(session, target, path) for path in adapter.about_paths}
+    try:
+        found = adapter.about({path: body for path, body in answers.items() if body is not None})
+    except StreamError as error:
+        raise EngineError(
+            f"{target.public_url} does not describe itself as {adapter.name} does ({error}): is it "
+            "another engine? --engine openai measures any compatible server"
+        ) from error
+    return found
+
+
+async def page(session: aiohttp.ClientSession, target: Target, path: str) -> bytes | None:
+    """Return what a path answers; None where the server does not have it, or does not answer."""
+    try:
+        async with session.get(target.url_of(path)) as response:
+            body = await response.read()
+            return body if response.status == 200 else None
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return None
 
 
 async def health(session: aiohttp.ClientSession, target: Target) -> dict[str, Any]:

@@ -105,9 +105,17 @@ def _forward_lines(pipe: IO[bytes], lines: Queue[bytes]) -> None:
         lines.put(line)
 
 
-def last_lines(log: Path) -> str:
-    """Return the end of a log as one line, for an error message."""
-    text = log.read_text(errors="replace") if log.exists() else ""
+def last_lines(log: Path, begins_at: int = 0) -> str:
+    """Return the end of a log as one line, for an error message.
+
+    Parameters
+    ----------
+    log
+        What the process wrote.
+    begins_at
+        The byte at which its part of the file begins.
+    """
+    text = log.read_bytes()[begins_at:].decode(errors="replace") if log.exists() else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " / ".join(lines[-LAST_LINES:]) or "(it said nothing)"
 

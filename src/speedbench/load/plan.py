@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from speedbench.client.limits import most_descriptors
 from speedbench.client.messages import Setup, Timeouts
-from speedbench.config import LoadConfig
+from speedbench.config import ChatConfig, LoadConfig
 from speedbench.errors import CallError, DataError
 from speedbench.load.arrivals import constant_arrivals, poisson_arrivals, recorded_arrivals
 from speedbench.load.conversation import Conversation
@@ -24,6 +24,7 @@ from speedbench.load.target import Target
 from speedbench.records import Answer, Prompt, Sampling
 from speedbench.tokenization import ChatTokenizer
 
+NO_CHAT = ChatConfig()
 STREAMS_PER_WORKER = 2048
 """One worker is faithful to so many streams (benchmarks/client.py); more share them."""
 SPARE_DESCRIPTORS = 64
@@ -164,12 +165,13 @@ def conversations(
     *,
     histories: Mapping[str, Sequence[Answer]] | None = None,
     endless: bool = False,
+    chat: ChatConfig = NO_CHAT,
 ) -> Iterator[Conversation]:
     """Yield a conversation for each prompt; endlessly, lap after lap, where a duration decides."""
     for lap in itertools.count() if endless else range(1):
         for prompt in prompts:
             history = None if histories is None else histories[prompt.id]
-            yield Conversation(prompt, sampling, tokenizer, history, lap)
+            yield Conversation(prompt, sampling, tokenizer, history, lap, chat)
 
 
 def histories(

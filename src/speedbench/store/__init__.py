@@ -6,6 +6,7 @@ from speedbench.store.files import read_json, write_json
 from speedbench.store.run_directory import (
     Manifest,
     RunDirectory,
+    counters,
     difference,
     environment,
     journals,
@@ -20,6 +21,7 @@ from speedbench.store.summary_file import read_summary, write_summary
 __all__ = [
     "Manifest",
     "RunDirectory",
+    "counters",
     "difference",
     "environment",
     "journals",

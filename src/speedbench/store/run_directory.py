@@ -5,6 +5,7 @@
     RUN/journal/worker-N.journal    what worker N sent and received
     RUN/requests.parquet, chunks.parquet, steps.parquet
     RUN/summary.json
+    RUN/counters/           the server's own counters before and after each part of the run
     RUN/engine.log          what a launched engine wrote
 
 A directory belongs to one run: the manifest holds its configuration, and a lock file keeps a second
@@ -30,13 +31,15 @@ from speedbench.records import Prompt
 from speedbench.store.files import disk_failure, replacing, write_bytes
 
 SCHEMA_VERSION = 2
+LEFT_BY_A_FAILED_START = (".lock", "journal", "engine.log", "launch", "prompts.jsonl")
 PACKAGES = ("openvino-genai", "openvino", "aiohttp", "numpy", "polars", "tokenizers")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything needed to know what a run measured.
 
-    `client` is what the load client found out about its own error, once the run has ended.
+    `client` is what the load client found out about its own error, once the run has ended, and
+    `preflight` what was found out about the server before it began.
     """
 
     config: dict[str, Any]
@@ -45,6 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, Any]
     started_at: str
     client: dict[str, Any] = {}
+    preflight: list[dict[str, Any]] = []
     schema_version: int = SCHEMA_VERSION
     kind: str = "run"
 
@@ -136,6 +140,14 @@ class RunDirectory:
                     f"({difference(then, here, what)}): it cannot be finished, start a new run"
                 )
 
+    def write_counters(self, when: str, page: bytes) -> None:
+        """Keep what a server's counters say ``before`` or ``after`` a part of the run."""
+        folder = self.path / "counters"
+        folder.mkdir(exist_ok=True)
+        parts = len(list(folder.glob("*-before.txt")))
+        number = parts if when == "before" else parts - 1
+        write_bytes(folder / f"{number:04d}-{when}.txt", page)
+
     def write_prompts(self, prompts: Sequence[Prompt]) -> None:
         """Keep the prompts with the run."""
         lines = b"".join(msgspec.json.encode(prompt) + b"\n" for prompt in prompts)
@@ -151,7 +163,7 @@ class RunDirectory:
             foreign = [
                 entry.name
                 for entry in self.path.iterdir()
-                if entry.name not in (".lock", "journal", "engine.log", "prompts.jsonl")
+                if entry.name not in LEFT_BY_A_FAILED_START
             ]
             if foreign:
                 raise CallError(
@@ -212,6 +224,19 @@ def journals(path: Path) -> list[Path]:
     """Return the journals of a run, by the number of their worker."""
     found = (path / "journal").glob("worker-*.journal")
     return sorted(found, key=lambda journal: int(journal.stem.partition("-")[2]))
+
+
+def counters(path: Path) -> list[tuple[str, str | None]]:
+    """Return the pages of a server's counters: before and after each part of a run.
+
+    The second of a part is None where the run was interrupted in it.
+    """
+    found = []
+    for before in sorted((path / "counters").glob("*-before.txt")):
+        after = before.with_name(before.name.replace("before", "after"))
+        text = after.read_text(errors="replace") if after.exists() else None
+        found.append((before.read_text(errors="replace"), text))
+    return found
 
 
 def read_prompts(path: Path) -> dict[str, Prompt]:

@@ -9,7 +9,19 @@ from __future__ import annotations
 from speedbench.summary.arms import Arm, Method, StudyRun
 from speedbench.summary.columns import RunColumns
 from speedbench.summary.comparison import Pairs
+from speedbench.summary.evidence import difference, total
 from speedbench.summary.of_run import of_run, resumed
 from speedbench.summary.of_study import of_study
 
-__all__ = ["Arm", "Method", "Pairs", "RunColumns", "StudyRun", "of_run", "of_study", "resumed"]
+__all__ = [
+    "Arm",
+    "Method",
+    "Pairs",
+    "RunColumns",
+    "StudyRun",
+    "difference",
+    "of_run",
+    "of_study",
+    "resumed",
+    "total",
+]

@@ -81,6 +81,12 @@ class RunColumns:
         return str(self.finished["tier"].drop_nulls().max() or "none")
 
     @cached_property
+    def tiers(self) -> dict[str, int]:
+        """How many finished requests have each tier, best first."""
+        counted = self.finished["tier"].drop_nulls().value_counts().sort("tier")
+        return dict(counted.iter_rows())
+
+    @cached_property
     def streams(self) -> timing.Streams | None:
         """The chunks; None where the engine does not say how many tokens a chunk holds."""
         chunks = self.trace.chunks.join(
@@ -133,7 +139,25 @@ class RunColumns:
         """Return acceptance per prompt, of the prompts that have a request in the slice."""
         mask = self.mask(where)
         units, prompt = np.unique(self.prompt_of_request[mask], return_inverse=True)
-        return acceptance.sums_by(self.steps(mask), prompt, len(units))
+        table = self.finished.filter(pl.Series(mask))
+        totals = (table["n_steps"].fill_null(0) > 0) & table["n_step_tokens"].is_null()
+        if not totals.any():
+            return acceptance.sums_by(self.steps(mask), prompt, len(units))
+        # Requests of which only totals are known count in no step: leave them out there.
+        rows = np.flatnonzero(mask)
+        single = mask.copy()
+        single[rows[totals.to_numpy()]] = False
+        known = acceptance.sums_by(self.steps(single), prompt[~totals.to_numpy()], len(units))
+        table, prompt = table.filter(totals), prompt[totals.to_numpy()]
+        alone = acceptance.sums_of_totals(
+            tokens=(table["n_output_tokens"] - table["n_prefill_tokens"]).to_numpy(),
+            steps=table["n_steps"].to_numpy(),
+            drafted=table["n_drafted"].fill_null(0).to_numpy(),
+            accepted=table["n_accepted"].fill_null(0).to_numpy(),
+            unit=prompt,
+            n_units=len(units),
+        )
+        return acceptance.add_sums(known, alone)
 
     def mask(self, where: Slice) -> NDArray[np.bool_]:
         """Return which finished requests belong to a slice."""

@@ -61,7 +61,7 @@ def acceptance_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
     """Yield every acceptance figure of a slice; nothing where the engine gave no evidence."""
     if columns.tier == "none":
         return
-    evidence = EVIDENCE[columns.tier]
+    evidence = evidence_of(columns)
     sums = columns.acceptance_sums(where)
     ratios = {
         "al_per_step": sums.al_per_step,
@@ -78,6 +78,14 @@ def acceptance_figures(columns: RunColumns, where: Slice) -> Iterator[Figure]:
     if sums.max_draft:
         full = at_least_one(_at_full_draft_length(sums))
         yield Figure("al_at_full_draft_length", "tokens/step", full, evidence)
+
+
+def evidence_of(columns: RunColumns) -> str:
+    """Return on what evidence acceptance rests: one tier, or how many requests have each."""
+    tiers = columns.tiers
+    if len(tiers) < 2:
+        return EVIDENCE[columns.tier]
+    return "; ".join(f"{EVIDENCE[tier]} ({n} requests)" for tier, n in tiers.items())
 
 
 def _at_full_draft_length(sums: acceptance.Sums) -> stats.Interval:
@@ -196,6 +204,33 @@ def step_latency(columns: RunColumns, batch: int) -> stats.Interval:
     counted = "n counts blocks" if len(per_block) > 1 else "one block: no interval"
     note = f"{len(table)} iterations at batch {batch}, prefills left out; {counted}"
     return replace(found, note=note)
+
+
+def step_gaps(columns: RunColumns) -> Iterator[Figure]:
+    """Yield the time of a decode step as the client sees it, by how many drafts it accepted.
+
+    Only where chunks and the engine's step counts line up, so that each step has a stamp: its time
+    is the gap since the chunk before it.  The first decode step is left out, because what lies
+    before it is the prefill's chunk, and so are steps that the engine itself has timed.
+    """
+    table = columns.step_table.filter(pl.col("seconds").is_nan() & pl.col("accepted").is_not_null())
+    gap_s = (pl.col("ended_ns") - pl.col("ended_ns").shift(1).over("row")) * 1e-9
+    table = table.sort("row", "step").with_columns(gap_s=gap_s).drop_nulls("gap_s")
+    table = table.filter(pl.Series(columns.sent_once)[table["row"]])
+    if not len(table):
+        return
+    units, _ = columns.units_of_time
+    source = f"{STAMPS}; chunks checked to be steps"
+    for accepted in sorted(table["accepted"].unique()):
+        some = table.filter(pl.col("accepted") == accepted)
+        interval = stats.quantile_interval(
+            some["gap_s"].to_numpy(),
+            0.5,
+            clusters=units[some["row"].to_numpy()],
+            rng=fresh_rng(),
+            note=f"median of {len(some)} steps; n counts {columns.name_of_time_unit}",
+        )
+        yield Figure(f"step_gap_s_accepted_{accepted}", "s", interval, source)
 
 
 def throughput_figures(columns: RunColumns) -> Iterator[Figure]:

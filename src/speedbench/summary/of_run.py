@@ -7,11 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from speedbench.records import Row, Summary
+from speedbench.records import Row, ServerCounts, Summary
+from speedbench.summary import evidence
 from speedbench.summary.columns import OVERALL, RunColumns
 from speedbench.summary.estimates import (
     Figure,
     acceptance_figures,
+    step_gaps,
     step_latency,
     text_figures,
     throughput_figures,
@@ -28,6 +30,7 @@ def of_run(
     dataset: Mapping[str, Any],
     engine: Mapping[str, Any],
     notes: Sequence[str],
+    server: ServerCounts | None = None,
 ) -> Summary:
     """Return every estimate of one run.
 
@@ -41,6 +44,8 @@ def of_run(
         The manifest's accounts of them.
     notes
         What must be said beside the figures.
+    server
+        What the server counted of speculation while the run was measured, if it counts.
     """
     columns = RunColumns.of(trace)
     rows = [
@@ -48,14 +53,28 @@ def of_run(
         for where in columns.slices(SLICED_BY)
         for figure in _figures_of_slice(columns, where)
     ]
-    rows += [Row(cell=cell, slice=OVERALL, estimate=f.estimate()) for f in _whole_run(columns)]
+    whole = [*_whole_run(columns)]
+    if server is not None and columns.tier == "none":
+        whole += evidence.server_figures(server)
+    rows += [Row(cell=cell, slice=OVERALL, estimate=figure.estimate()) for figure in whole]
+    account = evidence.account(columns, server)
     return Summary(
         kind="run",
         title=f"{engine['model']} on {dataset['name']}",
         estimates=rows,
         counts=counts(trace, dataset),
-        facts={"engine": dict(engine), "dataset": dict(dataset), **_steady(columns)},
-        notes=[*notes, *retried(trace), *resumed(trace)],
+        facts={
+            "engine": dict(engine),
+            "dataset": dict(dataset),
+            "evidence": account,
+            **_steady(columns),
+        },
+        notes=[
+            *notes,
+            *evidence.notes(columns, account, server),
+            *retried(trace),
+            *resumed(trace),
+        ],
     )
 
 
@@ -81,8 +100,9 @@ def _whole_run(columns: RunColumns) -> Iterator[Figure]:
         return
     for batch in sorted(columns.step_table["batch"].drop_nulls().unique()):
         found = step_latency(columns, batch)
-        evidence = "the engine's own clock around each iteration"
-        yield Figure(f"step_latency_s_batch_{batch}", "s", found, evidence)
+        source = "the engine's own clock around each iteration"
+        yield Figure(f"step_latency_s_batch_{batch}", "s", found, source)
+    yield from step_gaps(columns)
 
 
 def counts(trace: Trace, dataset: Mapping[str, Any]) -> dict[str, Any]:

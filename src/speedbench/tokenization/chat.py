@@ -1,19 +1,17 @@
-"""A tokenizer with its chat template, from a directory in Hugging Face layout."""
+"""A tokenizer with its chat template: conversations in, token ids out."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from array import array
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
 
 from speedbench.errors import DataError
+from speedbench.tokenization.template import ChatTemplate
 
 Message = tuple[str, str]
 """(role, content)."""
@@ -23,59 +21,75 @@ Message = tuple[str, str]
 _ANSWER_MARK = "\ue000\ue001\ue002"
 
 
-class ChatTokenizer:
-    """Renders conversations and encodes them; BOS comes from the template, exactly once."""
-
-    def __init__(
-        self, tokenizer: Tokenizer, template: str, special: dict[str, str], digest: str
-    ) -> None:
-        # As transformers sets it up, so that any model's template means here what it means there.
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        environment.globals["raise_exception"] = _refuse
-        self._template = environment.from_string(template)
-        self._tokenizer = tokenizer
-        self._special = special
-        self.fingerprint = digest
-
-    @classmethod
-    def from_directory(cls, directory: Path) -> ChatTokenizer:
-        """Load ``tokenizer.json`` and the template of ``tokenizer_config.json``.
-
-        Raises
-        ------
-        DataError
-            When a file is missing or holds no chat template.
-        """
-        try:
-            raw = (directory / "tokenizer.json").read_bytes()
-            config: dict[str, Any] = json.loads((directory / "tokenizer_config.json").read_bytes())
-        except FileNotFoundError as error:
-            raise DataError(
-                f"{directory} is no tokenizer directory: {error.filename} is missing"
-            ) from error
-        if not (template := config.get("chat_template")):
-            raise DataError(f"{directory / 'tokenizer_config.json'} holds no chat_template")
-        special = {
-            name: value if isinstance(value, str) else value["content"]
-            for name, value in config.items()
-            if name.endswith("_token") and value
-        }
-        digest = hashlib.sha256(raw + template.encode()).hexdigest()[:16]
-        return cls(Tokenizer.from_buffer(raw), template, special, digest)
+class Encoder(Protocol):
+    """What turns text into ids and back."""
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, special tokens recognised, none added."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        ...
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
+        """Return the text of `ids`."""
+        ...
+
+    @property
+    def first_id(self) -> int | None:
+        """The id that this tokenizer itself puts before every text (BOS); None for none."""
+        ...
+
+
+class Origin(NamedTuple):
+    """Where a tokenizer comes from, and what it is by content."""
+
+    source: str
+    revision: str | None
+    tokenizer_hash: str
+    template_hash: str
+
+
+class ChatTokenizer:
+    """Renders conversations and encodes them, BOS exactly once.
+
+    BOS comes from the template.  Where the template writes none though the tokenizer begins every
+    text with one, it is put there: the model has never seen a text without.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        template: ChatTemplate,
+        origin: Origin,
+        template_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._encoder = encoder
+        self._template = template
+        self._arguments = dict(template_args or {})
+        self.origin = origin
+        both = origin.tokenizer_hash + origin.template_hash + json.dumps(self._arguments)
+        self.fingerprint = hashlib.sha256(both.encode()).hexdigest()[:16]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says about it."""
+        return {**self.origin._asdict(), "template_args": self._arguments}
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of `text`, special tokens recognised, none added."""
+        return self._encoder.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of `ids` without special tokens."""
-        return self._tokenizer.decode(list(ids))
+        return self._encoder.decode(ids, skip_special=True)
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`, special tokens written out."""
+        return self._encoder.decode(ids, skip_special=False)
 
     def first_turn(self, messages: Sequence[Message]) -> list[int]:
         """Return the ids of a conversation, up to where the assistant's answer begins."""
-        return self.encode(self._render(messages))
+        ids = self.encode(self._render(messages))
+        bos = self._encoder.first_id
+        return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
 
     def next_turn(
         self,
@@ -107,22 +121,11 @@ class ChatTokenizer:
 
     def _render(self, messages: Sequence[Message]) -> str:
         try:
-            return self._template.render(
-                messages=[{"role": role, "content": content} for role, content in messages],
-                tools=None,
-                documents=None,
-                add_generation_prompt=True,
-                **self._special,
-            )
-        except TemplateError as error:
+            return self._template.render(messages, self._arguments)
+        except (TemplateError, TypeError, ValueError) as error:
             raise DataError(
                 f"the chat template cannot render this conversation: {error}"
             ) from error
-
-
-def _refuse(message: str) -> None:
-    """Stand for the function by which a template rejects a conversation."""
-    raise TemplateError(message)
 
 
 def hash_ids(ids: Sequence[int]) -> str:
@@ -134,6 +137,7 @@ def hash_ids(ids: Sequence[int]) -> str:
     return hashlib.sha256(array("q", ids).tobytes()).hexdigest()[:16]
 
 
-def hash_messages(messages: Sequence[Message]) -> str:
-    """Return a short name for an exact sequence of messages."""
-    return hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
+def hash_messages(messages: Sequence[Message], arguments: Mapping[str, Any] | None = None) -> str:
+    """Return a short name for an exact sequence of messages, and what the template is told."""
+    told: list[Any] = [list(messages), dict(arguments)] if arguments else list(messages)
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
