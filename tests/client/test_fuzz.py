@@ -91,6 +91,7 @@ ANSWERS = [
 
 @given(events(ANSWERS))
 @example([Event(1, ANSWERS[2])])
+@example([Event(1, ANSWERS[3]), Event(2, b"")])
 def test_a_body_is_taken_out_of_anything(events: list[Event]) -> None:
     found = http1.body_events([(event.at_ns, event.data) for event in events])
     stamps = [event.at_ns for event in found]

@@ -157,6 +157,17 @@ def test_a_connection_that_was_closed_while_idle_costs_nothing(
     assert table["failure_kind"].null_count() == len(table) == 3
 
 
+def test_a_server_that_closes_after_every_answer_is_not_sent_requests_twice(
+    server: ScriptedServer, measure: Command, tmp_path: Path
+) -> None:
+    """It announces keep-alive and closes, as llama.cpp does: after the warm-up that is known."""
+    server.play(replace(scripts.chat("fine"), then="close"))
+    assert measure("--max-failures", "0").code == 0
+    table = pipeline.read_trace(tmp_path / "run")[1].requests
+    assert table["attempt"].sum() <= 1  # the close may be under way while the first is sent
+    assert table["connect_ns"].null_count() == 0
+
+
 def test_too_many_faults_fail_the_run_and_resume_finishes_it(
     server: ScriptedServer, measure: Command
 ) -> None:

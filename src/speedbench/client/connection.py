@@ -54,6 +54,7 @@ class Connection:
     __slots__ = (
         *("socket", "fd", "recvmsg", "opened_ns", "state", "used", "mask", "address_index", "tls"),
         *("redactor", "error", "attempt", "key", "sent_ns", "last_ns", "status", "complete"),
+        "answered_ns",
         *("by_length", "keeps", "head", "body", "retry_after", "encoding", "answer", "parser"),
         *("_incoming", "_outgoing", "_unsent"),
     )
@@ -88,6 +89,7 @@ class Connection:
     def carry(self, attempt: Attempt) -> None:
         """Note the request that this connection is for."""
         self.attempt, self.key = attempt, attempt.key
+        self.answered_ns = self.last_ns if self.used else 0  # when the request before was over
         self.sent_ns = self.last_ns = 0
         self.status = 0
         self.complete = self.by_length = self.keeps = False

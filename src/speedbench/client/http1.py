@@ -76,7 +76,8 @@ class _Body:
         self.pieces: list[bytes] = []
 
     def on_body(self, piece: bytes) -> None:
-        self.pieces.append(piece)
+        if piece:  # a read of nothing is handed on as a piece of nothing
+            self.pieces.append(piece)
 
 
 def body_events(reads: Iterable[tuple[int, bytes]]) -> list[Event]:

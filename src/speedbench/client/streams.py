@@ -38,6 +38,9 @@ Ending = Callable[[Task, Failed | None, list[tuple[int, bytes]], int], None]
 """Told that a request has ended for good: task, why it failed, the answer, when."""
 
 
+CLOSED_AT_ONCE_NS = 1_000_000_000
+"""An idle connection that the server closes sooner than that was never meant to be used again."""
+
 Flow = tuple[Callable[[int, int], Received], Callable[[bytes], None], Connection]
 """An answer coming in of which nothing but the bytes is wanted: how to read it and to follow it."""
 
@@ -57,6 +60,7 @@ class Streams:
         self._idle: list[Connection] = []
         self._repeats: list[tuple[int, int, Attempt]] = []
         self._phase, self._block = "", 0
+        self._reuses = True
 
     def listen(self, fd: int, listener: Callable[[], None]) -> None:
         """Call `listener` when `fd`, which is no stream, has something to say."""
@@ -188,8 +192,7 @@ class Streams:
     def _progress(self, connection: Connection, mask: int) -> None:
         """Go on connecting or sending."""
         if connection.state == IDLE:  # closed by the server, or speaking out of turn
-            self._idle.remove(connection)
-            self._forget(connection)
+            self._drop_idle(connection)
         elif connection.state == CONNECTING:
             if error := connection.connected():
                 self._not_connected(connection, error)
@@ -303,7 +306,10 @@ class Streams:
         if connection.complete or (connection.status and not connection.by_length):
             self._complete(connection, at_ns)
         elif connection.state == WAITING and not connection.head:
-            kind = faults.STALE if connection.used else faults.CUT_STREAM
+            kind = faults.CUT_STREAM
+            if connection.used:
+                kind = faults.STALE
+                self._learn(connection.answered_ns)
             self._fail(connection, kind, "the server closed the connection without an answer")
         else:
             self._fail(connection, faults.CUT_STREAM, "the server closed the connection too early")
@@ -330,7 +336,7 @@ class Streams:
         self._flows.pop(connection.fd, None)
         if not connection.sent_ns:
             self._note_sent(connection.attempt, connection.opened_ns, at_ns)
-        if reusable and not connection.blocked:
+        if reusable and self._reuses and not connection.blocked:
             connection.state, connection.used = IDLE, True
             self._idle.append(connection)
         else:
@@ -359,6 +365,20 @@ class Streams:
                 return
         self._ended(attempt.task, failed, list(answer), at_ns)
 
+    def _drop_idle(self, connection: Connection) -> None:
+        self._learn(connection.last_ns)
+        self._idle.remove(connection)
+        self._forget(connection)
+
+    def _learn(self, answered_ns: int) -> None:
+        """Give up using connections again with a server that closes them right after an answer.
+
+        llama.cpp does, and announces the opposite: every request would go out on a connection that
+        is about to close, and be sent twice.
+        """
+        if monotonic_ns() - answered_ns < CLOSED_AT_ONCE_NS:
+            self._reuses = False
+
     def _not_connected(self, connection: Connection, error: int) -> None:
         """Try the next address of the server, or give up."""
         following = connection.address_index + 1
@@ -372,10 +392,10 @@ class Streams:
     def _lost(self, connection: Connection, error: OSError) -> None:
         now_ns = monotonic_ns()
         if connection.state == IDLE:
-            self._idle.remove(connection)
-            self._forget(connection)
+            self._drop_idle(connection)
             return
         if connection.used and connection.state == WAITING and not connection.head:
+            self._learn(connection.answered_ns)
             self._fail(connection, faults.STALE, "the server had closed the idle connection")
             return
         self._end(connection, faults.of_transport(now_ns, error), now_ns)

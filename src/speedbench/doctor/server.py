@@ -102,7 +102,7 @@ async def _ping(config: RunConfig, where: Endpoint) -> float:
     """Return the shortest of a few small requests over one connection; the first opens it."""
     assert isinstance(config.engine, ServerConfig)
     took_ns = []
-    async with launch.open_session(where.target) as session:
+    async with launch.open_session(where.target, keep_alive=True) as session:
         for _ in range(1 + N_PINGS):
             began_ns = monotonic_ns()
             await launch.identify(session, where.target, config.engine.model)

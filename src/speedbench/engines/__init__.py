@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 
 from speedbench.engines.embedded import EmbeddedEngine
+from speedbench.engines.llama_cpp import LlamaCppEngine
 from speedbench.engines.openai import OpenAIEngine
 from speedbench.engines.protocol import (
     About,
@@ -21,6 +22,7 @@ CATALOG: dict[str, type[Engine]] = {
     "embedded": EmbeddedEngine,
     "openai": OpenAIEngine,
     "vllm": VLLMEngine,
+    "llama_cpp": LlamaCppEngine,
 }
 """Every engine of ours by its name on the command line."""
 

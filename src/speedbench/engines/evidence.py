@@ -102,7 +102,7 @@ def _joined(pieces: _Pieces, drafted: Sequence[int], accepted: Sequence[int]) ->
         whole = accepted[listed] + 1 if left else 0
         may_be_cut = left == 1 and number == len(pieces.lengths) - 1
         if left and (n == whole or (may_be_cut and n < whole)):
-            steps.append(_step(at_ns, n, drafted[listed], accepted[listed]))
+            steps.append(counted_step(at_ns, n, drafted[listed], accepted[listed]))
             cut += n < whole
             listed += 1
         elif n == 1:
@@ -130,9 +130,9 @@ def _listed(pieces: _Pieces, drafted: Sequence[int], accepted: Sequence[int]) ->
     surplus = sum(whole) - pieces.n_tokens
     cut, undrafted = max(0, surplus), max(0, -surplus)
     possible = not cut or (bool(whole) and cut < whole[-1])
-    steps = [_step(None, n, d, a) for n, d, a in zip(whole, drafted, accepted, strict=True)]
+    steps = [counted_step(None, n, d, a) for n, d, a in zip(whole, drafted, accepted, strict=True)]
     if cut and possible:
-        steps[-1] = _step(None, whole[-1] - cut, drafted[-1], accepted[-1])
+        steps[-1] = counted_step(None, whole[-1] - cut, drafted[-1], accepted[-1])
     steps += [_undrafted(None)] * undrafted
     check = ChunkCheck(
         chunks=len(pieces.lengths),
@@ -192,7 +192,7 @@ def steps_from_histogram(
     without_draft = set(ones[len(ones) - undrafted :])
     wholes = [*lengths[:-1], last_whole][: len(lengths)]
     steps = [
-        _undrafted(at_ns) if i in without_draft else _step(at_ns, n, draft_length, whole - 1)
+        _undrafted(at_ns) if i in without_draft else counted_step(at_ns, n, draft_length, whole - 1)
         for i, (at_ns, n, whole) in enumerate(zip(pieces.stamps, lengths, wholes, strict=True))
     ]
     check = ChunkCheck(
@@ -215,9 +215,9 @@ def _from_histogram(
     accepted = [j for j, n in enumerate(histogram) for _ in range(n)]
     cut = sum(accepted) + len(accepted) - pieces.n_tokens
     possible = 0 <= cut <= (accepted[-1] if accepted else 0)
-    steps = [_step(None, a + 1, draft_length, a) for a in accepted]
+    steps = [counted_step(None, a + 1, draft_length, a) for a in accepted]
     if cut and possible:
-        steps[-1] = _step(None, accepted[-1] + 1 - cut, draft_length, accepted[-1])
+        steps[-1] = counted_step(None, accepted[-1] + 1 - cut, draft_length, accepted[-1])
     check = ChunkCheck(
         chunks=len(pieces.lengths),
         steps=len(steps),
@@ -266,7 +266,7 @@ def steps_from_count(chunks: Sequence[Chunk], n_steps: int, draft_length: int | 
         )
         return Evidence((), check)
     steps = [
-        _step(at_ns, n, draft_length, n - 1)
+        counted_step(at_ns, n, draft_length, n - 1)
         for at_ns, n in zip(pieces.stamps, lengths, strict=True)
     ]
     if steps and draft_length is not None and lengths[-1] <= draft_length:
@@ -275,10 +275,14 @@ def steps_from_count(chunks: Sequence[Chunk], n_steps: int, draft_length: int | 
     return Evidence(tuple(steps), check)
 
 
-def _step(at_ns: int | None, emitted: int, drafted: int | None, accepted: int) -> Step:
+def counted_step(at_ns: int | None, emitted: int, drafted: int | None, accepted: int) -> Step:
     """Return a step whose counts precede the cut that its emitted tokens show.
 
     Verdicts behind the cut are not observed: they judge a text that was never written.
+
+    >>> step = counted_step(5, emitted=2, drafted=4, accepted=3)  # the second token ended it all
+    >>> step.accepted, step.observed, step.truncated
+    (2, 2, True)
     """
     cut = emitted <= accepted
     known = drafted is not None

@@ -7,7 +7,7 @@ of ``stream_options.include_usage``, as vLLM 0.33 and llama.cpp (mid-2026) send 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -128,9 +128,20 @@ def json_of(body: bytes, kind: type[AnyStruct]) -> AnyStruct:
 
 
 def completion_messages(
-    events: Sequence[Event], kind: type[AnyMessage]
+    events: Sequence[Event],
+    kind: type[AnyMessage],
+    is_last: Callable[[AnyMessage], bool] = lambda message: False,
 ) -> list[tuple[int, AnyMessage]]:
     """Return every message of a completion stream, read as `kind`, with its stamp.
+
+    Parameters
+    ----------
+    events
+        What was received.
+    kind
+        The shape of a message.
+    is_last
+        Tells the message that ends the stream, for servers that send no ``[DONE]``.
 
     Raises
     ------
@@ -143,18 +154,25 @@ def completion_messages(
     for at_ns, data in messages(events):
         if data == DONE:
             return decoded
-        try:
-            message = decoder.decode(data)
-        except msgspec.ValidationError as error:
-            raise StreamError("bad_shape", f"{error}: {data[:80]!r}") from error
-        except UnicodeDecodeError as error:
-            raise StreamError("bad_text", f"{error.reason}: {data[:80]!r}") from error
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise StreamError("bad_json", f"{error}: {data[:80]!r}") from error
-        if failure := message.error:
-            text = failure.get("message", failure) if isinstance(failure, dict) else failure
-            raise StreamError("engine_error", str(text)[:300])
+        message = _decoded(data, decoder)
         decoded.append((at_ns, message))
+        if is_last(message):
+            return decoded
     if not any(event.data.strip() for event in events):
         raise StreamError("empty_answer", "the server answered 200 and nothing else")
     raise StreamError("cut_stream", f"the stream ended after {len(decoded)} events without its end")
+
+
+def _decoded(data: bytes, decoder: msgspec.json.Decoder[AnyMessage]) -> AnyMessage:
+    try:
+        message = decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise StreamError("bad_shape", f"{error}: {data[:80]!r}") from error
+    except UnicodeDecodeError as error:
+        raise StreamError("bad_text", f"{error.reason}: {data[:80]!r}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise StreamError("bad_json", f"{error}: {data[:80]!r}") from error
+    if failure := message.error:
+        text = failure.get("message", failure) if isinstance(failure, dict) else failure
+        raise StreamError("engine_error", str(text)[:300])
+    return message

@@ -42,12 +42,23 @@ class _Listing(msgspec.Struct, frozen=True):
     data: list[_Model]
 
 
-def open_session(target: Target) -> aiohttp.ClientSession:
-    """Return a session that asks a server what it is; the load itself goes another way."""
+def open_session(target: Target, *, keep_alive: bool = False) -> aiohttp.ClientSession:
+    """Return a session that asks a server what it is; the load itself goes another way.
+
+    Parameters
+    ----------
+    target
+        The server.
+    keep_alive
+        Use connections again.  By default each question gets its own: a server that closes idle
+        connections early (llama.cpp does) would fail a question for no fault of its own.
+    """
     return aiohttp.ClientSession(
         headers=dict(target.headers),
         timeout=aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S),
-        connector=aiohttp.TCPConnector(ssl=tls_context(target.ca_file) if target.tls else True),
+        connector=aiohttp.TCPConnector(
+            ssl=tls_context(target.ca_file) if target.tls else True, force_close=not keep_alive
+        ),
     )
 
 
