@@ -110,6 +110,7 @@ async def _attach(
         "model": identity.model,
         **where,
         "flags": about.flags,
+        "draft_tree": about.tree,
         "target": launch.model_identity(about.model_path or (server.model if launched else None)),
         "drafter": launch.model_identity(
             about.drafter or (server.launch.drafter if server.launch else None)

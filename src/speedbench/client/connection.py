@@ -72,6 +72,7 @@ class Connection:
         self.opened_ns = monotonic_ns()
         self.state = CONNECTING
         self.used = False
+        self.last_ns = 0
         self.mask = self.address_index = 0
         self.tls: ssl.SSLObject | None = None
         if tls is not None:
@@ -89,7 +90,7 @@ class Connection:
     def carry(self, attempt: Attempt) -> None:
         """Note the request that this connection is for."""
         self.attempt, self.key = attempt, attempt.key
-        self.answered_ns = self.last_ns if self.used else 0  # when the request before was over
+        self.answered_ns = self.last_ns  # of the request before
         self.sent_ns = self.last_ns = 0
         self.status = 0
         self.complete = self.by_length = self.keeps = False

@@ -15,6 +15,8 @@ from speedbench.engines.protocol import (
     StreamError,
     Tokenizes,
 )
+from speedbench.engines.sglang import SGLangEngine
+from speedbench.engines.tensorrt_llm import TensorRTLLMEngine
 from speedbench.engines.vllm import VLLMEngine
 from speedbench.errors import CallError, UnknownNameError
 
@@ -22,6 +24,8 @@ CATALOG: dict[str, type[Engine]] = {
     "embedded": EmbeddedEngine,
     "openai": OpenAIEngine,
     "vllm": VLLMEngine,
+    "sglang": SGLangEngine,
+    "tensorrt_llm": TensorRTLLMEngine,
     "llama_cpp": LlamaCppEngine,
 }
 """Every engine of ours by its name on the command line."""

@@ -54,8 +54,9 @@ class Engine(Protocol):
 class About(msgspec.Struct, frozen=True, kw_only=True):
     """What a server says about itself; None, or nothing, where it is silent.
 
-    `speculates` is None where that cannot be told from here, and `flags` are its settings, as far
-    as it names them.
+    `speculates` is None where that cannot be told from here; `tree` says that drafts branch, so
+    that an accepted token has no position in a chain; `flags` are its settings, as far as it names
+    them.
     """
 
     engine: str | None = None
@@ -66,6 +67,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     method: str | None = None
     draft_length: int | None = None
     drafter: str | None = None
+    tree: bool = False
     flags: dict[str, Any] = {}
 
 

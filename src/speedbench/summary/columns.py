@@ -23,12 +23,25 @@ class RunColumns:
 
     trace: Trace
     prompts: Sequence[str]
+    tree: bool = False
 
     @classmethod
-    def of(cls, trace: Trace, prompts: Sequence[str] | None = None) -> RunColumns:
-        """Return the columns of `trace`; `prompts` fixes the numbering that runs share."""
+    def of(
+        cls, trace: Trace, prompts: Sequence[str] | None = None, *, tree: bool = False
+    ) -> RunColumns:
+        """Return the columns of `trace`.
+
+        Parameters
+        ----------
+        trace
+            The run.
+        prompts
+            Fixes the numbering that runs share; default: those of the run.
+        tree
+            Whether drafts branch, so that acceptance has no rate by position.
+        """
         known = trace.requests["prompt_id"].unique(maintain_order=True).to_list()
-        return cls(trace, tuple(prompts or known))
+        return cls(trace, tuple(prompts or known), tree)
 
     @cached_property
     def finished(self) -> pl.DataFrame:
@@ -131,6 +144,7 @@ class RunColumns:
             observed=_with_nan(table["observed"]),
             truncated=table["truncated"].to_numpy(),
             n_requests=len(self.finished),
+            shape="tree" if self.tree else "chain",
             names=self.finished["request_id"].to_list(),
         )
         return steps.of_requests(mask)

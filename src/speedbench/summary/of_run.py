@@ -47,7 +47,7 @@ def of_run(
     server
         What the server counted of speculation while the run was measured, if it counts.
     """
-    columns = RunColumns.of(trace)
+    columns = RunColumns.of(trace, tree=bool(engine.get("draft_tree")))
     rows = [
         Row(cell=cell, slice=where, estimate=figure.estimate())
         for where in columns.slices(SLICED_BY)
