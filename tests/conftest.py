@@ -62,7 +62,7 @@ class Finished:
 
     @property
     def sentence(self) -> str:
-        """The one line of complaint, which must be all there is but for where to look and the preflight."""
+        """The one line of complaint: all there is but for where to look and the preflight."""
         assert "Traceback" not in self.stderr
         lines = [
             line

@@ -238,9 +238,9 @@ def _stream_interval(asked: Asked) -> Finding:
     if merged := sum(found.merged for found in checks):
         n_chunks = sum(found.chunks for found in checks)
         sentence = (
-            f"{merged} steps more than chunks ({n_chunks}): the server holds tokens back "
-            "(stream interval above 1); acceptance does not suffer where steps are counted, every "
-            "time between tokens does"
+            f"{merged} steps more than chunks ({n_chunks}): the server holds tokens back (stream "
+            "interval above 1) or falls behind; acceptance does not suffer where steps are "
+            "counted, every time between tokens does"
         )
         return Finding(check=check, verdict=CAUTION, sentence=sentence)
     sentence = "every chunk is one step, one request at a time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -74,7 +75,7 @@ def reject_taken_port(port: int) -> None:
         probe.settimeout(1.0)
         if probe.connect_ex((HOST, port)) != 0:
             return
-    holder = _holder(port)
+    holder = holder_of(port)
     by = f" by {holder}" if holder else ""
     raise EngineError(f"port {port} is taken{by}: stop it, or choose another --port")
 
@@ -242,7 +243,7 @@ def _lines(log: Path, begins_at: int) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _holder(port: int) -> str:
+def holder_of(port: int) -> str:
     """Return the process that listens on a port, as far as /proc tells; empty if it does not."""
     try:
         sockets = {
@@ -262,11 +263,13 @@ def _holder(port: int) -> str:
 
 
 def _holds(process: Path, inodes: set[str]) -> bool:
-    try:
-        links = [os.readlink(link) for link in (process / "fd").iterdir()]
-    except OSError:
-        return False
-    return any(f"socket:[{inode}]" in links for inode in inodes)
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    with contextlib.suppress(OSError):  # another user's, or gone
+        for link in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if os.readlink(link) in wanted:
+                    return True
+    return False
 
 
 def split(command: str, values: Mapping[str, str]) -> Sequence[str]:

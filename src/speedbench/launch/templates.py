@@ -160,6 +160,8 @@ def _llama_cpp(wanted: Wanted, kind: str) -> LaunchCommand:
     if kind:
         argv += ["--spec-type", kind]
     if kind == "ngram-simple":
+        # Its own length of match, 12 tokens, finds next to nothing in ordinary answers.
+        argv += ["--spec-ngram-simple-size-n", "4"]
         argv += ["--spec-ngram-simple-size-m", str(wanted.draft_length)]
     elif kind:
         argv += ["--spec-draft-n-max", str(wanted.draft_length)]
