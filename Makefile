@@ -18,7 +18,7 @@ STAMP := .venv/.setup-stamp
 timed = @began=$$(date +%s); $(1) && echo "wall time: $$(($$(date +%s) - began)) s" && echo "next: $(strip $(2))"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock bench-peers bench-client docs clean
+.PHONY: help setup demo test test-engines check format lock bench-peers bench-client docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ demo: ## the whole story on a real engine, no arguments
 
 test: ## check, then the tests
 	$(call timed,$(MAKE) --no-print-directory check && $(BIN)/python -m pytest,make demo)
+
+ENGINES := build/engines/found.json
+test-engines: setup ## vLLM and llama.cpp, installed by themselves and measured with each method
+	$(call timed,mkdir -p build/engines && $(BIN)/python tools/engines.py --output $(ENGINES) \
+	&& SPEEDBENCH_ENGINES=$(ENGINES) $(BIN)/python -m pytest -m engines -rs tests/real_engines,\
+	look at build/engines.json)
 
 check: setup ## style, types, import contracts, examples in the documentation
 	$(BIN)/ruff check
