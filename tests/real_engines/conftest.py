@@ -215,6 +215,8 @@ def serve(
             models, suffix = exported("vllm"), ""
         target = models / (("mtp" if method == "mtp" else "target") + suffix)
         drafter = models / (DRAFTERS[method] + suffix) if method in DRAFTERS else None
+        # For a MiMo transformers takes another tokenizer than its directory holds: Qwen2's.
+        own = ("--tokenizer", str(models / "target")) if method == "mtp" else ()
         port = port or launch.free_port()
         command = launch.launch_command(
             Wanted(
@@ -224,7 +226,11 @@ def serve(
                 drafter=str(drafter) if drafter else None,
                 draft_length=None if method == "none" else DRAFT_LENGTH,
                 port=port,
-                args=(*SERVE[engine], *more),
+                args=(
+                    *SERVE[engine],
+                    *own,
+                    *(word.replace("{model}", str(target)) for word in more),
+                ),
                 program=program(engine),
             )
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from speedbench.errors import StreamError
 
 
 class Counters:
-    r"""The samples of one ``/metrics`` page.
+    r"""The samples of one ``/metrics`` page; one that is no finite number counts as absent.
 
     >>> page = Counters('drafts_total{engine="0"} 3.0\ndrafts_total{engine="1"} 4.0\n')
     >>> page.total("drafts_total"), page.total("absent_total")
@@ -20,7 +22,8 @@ class Counters:
             families = list(text_string_to_metric_families(text))
         except (ValueError, KeyError, IndexError) as error:
             raise StreamError("bad_counters", f"the counters do not parse: {error}") from error
-        self._samples = [sample for family in families for sample in family.samples]
+        samples = [sample for family in families for sample in family.samples]
+        self._samples = [sample for sample in samples if math.isfinite(sample.value)]
 
     def total(self, name: str) -> int | None:
         """Return the sum of a counter over its labels; None where the page does not hold it."""

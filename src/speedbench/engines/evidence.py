@@ -128,10 +128,11 @@ def _listed(pieces: _Pieces, drafted: Sequence[int], accepted: Sequence[int]) ->
     """
     whole = [a + 1 for a in accepted]
     surplus = sum(whole) - pieces.n_tokens
-    cut, undrafted = max(0, surplus), max(0, -surplus)
-    possible = not cut or (bool(whole) and cut < whole[-1])
+    fitting = _smallest_cut(pieces.lengths, whole)
+    cut = max(0, surplus) if fitting is None else fitting
+    undrafted = cut - surplus
     steps = [counted_step(None, n, d, a) for n, d, a in zip(whole, drafted, accepted, strict=True)]
-    if cut and possible:
+    if fitting:
         steps[-1] = counted_step(None, whole[-1] - cut, drafted[-1], accepted[-1])
     steps += [_undrafted(None)] * undrafted
     check = ChunkCheck(
@@ -140,13 +141,39 @@ def _listed(pieces: _Pieces, drafted: Sequence[int], accepted: Sequence[int]) ->
         undrafted=undrafted,
         cut=int(cut > 0),
         merged=_merged(pieces, len(steps)),
-        residual=_unexplained(pieces, len(steps), cut if not possible else 0),
+        residual=_unexplained(pieces, len(steps), max(1, surplus) if fitting is None else 0),
     )
     return Evidence(tuple(steps), check)
 
 
+def _smallest_cut(lengths: Sequence[int], whole: Sequence[int]) -> int | None:
+    """Return how many tokens the last listed step lost, so that chunks can hold what is listed.
+
+    Steps without a draft fill whatever is left of a chunk.  Where a cut and such steps make up for
+    each other the smallest is taken; None where none fits.
+    """
+    last = whole[-1] if whole else 1
+    for cut in range(max(0, sum(whole) - sum(lengths)), last):
+        room, listed = list(lengths), list(whole)
+        if cut:  # then it is the last of all, in the last chunk
+            room[-1:] = [n - (last - cut) for n in room[-1:]]
+            listed.pop()
+        if room and room[-1] < 0:
+            continue
+        for n in room:
+            while listed and listed[0] <= n:
+                n -= listed.pop(0)
+        if not listed and (room or not cut):
+            return cut
+    return None
+
+
 def steps_from_histogram(
-    chunks: Sequence[Chunk], histogram: Sequence[int], draft_length: int | None
+    chunks: Sequence[Chunk],
+    histogram: Sequence[int],
+    draft_length: int | None,
+    *,
+    all_steps: bool = False,
 ) -> Evidence:
     """Return the steps of an engine that gives a histogram of accepted drafts (tier B or C).
 
@@ -164,6 +191,13 @@ def steps_from_histogram(
         Entry ``j`` counts the steps that accepted ``j`` drafts, before any cut.
     draft_length
         How many tokens every step drafted; None where that is not constant or not known.
+    all_steps
+        Whether the engine counts every decode step there, so that none was without a draft.
+
+    Raises
+    ------
+    StreamError
+        When the histogram cannot be: more accepted than drafted, or more steps than tokens.
 
     Examples
     --------
@@ -175,8 +209,13 @@ def steps_from_histogram(
     >>> steps_from_histogram(merged, [0, 2], 1).check
     ChunkCheck(chunks=1, steps=2, undrafted=0, cut=0, merged=1, residual=0)
     """
+    most = max((j for j, n in enumerate(histogram) if n), default=0)
+    if draft_length is not None and most > draft_length:
+        raise StreamError("bad_counts", f"a step accepted {most} of {draft_length} drafted")
     pieces = _pieces(chunks)
     lengths = pieces.lengths
+    if sum(histogram) > pieces.n_tokens:
+        raise StreamError("bad_counts", f"{sum(histogram)} steps gave {pieces.n_tokens} tokens")
     wanted = Counter({j + 1: n for j, n in enumerate(histogram) if n})
     missing, surplus = wanted - Counter(lengths), Counter(lengths) - wanted
     last_whole = lengths[-1] if lengths else 0
@@ -184,10 +223,10 @@ def steps_from_histogram(
     if cut:
         surplus[last_whole] -= 1
         last_whole, missing = min(missing), Counter()
-    undrafted = surplus.pop(1, 0)
+    undrafted = 0 if all_steps else surplus.pop(1, 0)
     fits = draft_length is None or all(n <= draft_length + 1 for n in lengths)
     if missing.total() or surplus.total() or not fits:
-        return _from_histogram(pieces, histogram, draft_length)
+        return _from_histogram(pieces, histogram, draft_length, all_steps=all_steps)
     ones = [i for i, n in enumerate(lengths[:-1] if cut else lengths) if n == 1]
     without_draft = set(ones[len(ones) - undrafted :])
     wholes = [*lengths[:-1], last_whole][: len(lengths)]
@@ -206,24 +245,35 @@ def steps_from_histogram(
 
 
 def _from_histogram(
-    pieces: _Pieces, histogram: Sequence[int], draft_length: int | None
+    pieces: _Pieces, histogram: Sequence[int], draft_length: int | None, *, all_steps: bool
 ) -> Evidence:
     """Return the histogram's steps; where a cut is, the longest step is taken to have been cut.
 
     Which one it was is not known, and it moves no figure but the rates at the positions cut away.
+    Tokens that these steps do not account for came from steps without a draft; where a cut took as
+    many tokens as such steps gave, neither is seen in the sum, but the chunks are too many.
     """
     accepted = [j for j, n in enumerate(histogram) for _ in range(n)]
-    cut = sum(accepted) + len(accepted) - pieces.n_tokens
-    possible = 0 <= cut <= (accepted[-1] if accepted else 0)
+    longest = accepted[-1] if accepted else 0
+    surplus = sum(accepted) + len(accepted) - pieces.n_tokens
+    cut, undrafted = max(0, surplus), max(0, -surplus)
+    possible = cut <= longest and not (all_steps and undrafted)
+    if possible and not all_steps:  # as many hidden as chunks of several steps need, at least
+        spare = len(pieces.lengths) - len(accepted) - undrafted + 1 - pieces.merged
+        hidden = spare if 0 < spare <= longest - cut else 0
+        cut, undrafted = cut + hidden, undrafted + hidden
     steps = [counted_step(None, a + 1, draft_length, a) for a in accepted]
     if cut and possible:
-        steps[-1] = counted_step(None, accepted[-1] + 1 - cut, draft_length, accepted[-1])
+        steps[-1] = counted_step(None, longest + 1 - cut, draft_length, longest)
+    if possible:
+        steps += [_undrafted(None)] * undrafted
     check = ChunkCheck(
         chunks=len(pieces.lengths),
-        steps=len(steps),
+        steps=len(accepted),
+        undrafted=undrafted if possible else 0,
         cut=int(cut > 0),
         merged=_merged(pieces, len(steps)),
-        residual=_unexplained(pieces, len(steps), 0 if possible else abs(cut)),
+        residual=_unexplained(pieces, len(steps), 0 if possible else abs(surplus)),
     )
     return Evidence(tuple(steps), check)
 

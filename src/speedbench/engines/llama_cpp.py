@@ -1,38 +1,53 @@
 """llama.cpp's server: one event per token, and cumulative counts that tell the steps apart.
 
-Wire facts as of llama.cpp 0c1e570, mid-2026 (tools/server/server-common.cpp, server-task.cpp):
+Wire facts as of llama.cpp 0c1e570, mid-2026 (tools/server/server-context.cpp, server-common.cpp,
+server-task.cpp):
 
 - ``/completion`` takes token ids as ``prompt``; with ``return_tokens`` every event carries the id
   of its token, end-of-sequence included; the last message has ``stop`` true, no ``[DONE]`` follows;
 - with ``timings_per_token`` every event carries ``timings``: ``predicted_n`` tokens so far, and
   ``draft_n`` and ``draft_n_accepted``, cumulative, absent until something was drafted.  Tokens of
   one step share ``predicted_ms``, so a step is told from the next exactly;
-- near the token limit fewer tokens are drafted, never more than there is room for;
-- ``/v1/chat/completions`` streams the same ``timings``, without ids.
+- ``draft_n`` grows before a draft is verified, ``draft_n_accepted`` after it and before any cut: a
+  rejected draft counts as drafted, and tokens behind an end-of-sequence as accepted;
+- near the token limit fewer tokens are drafted, never more than there is room for, so the limit
+  cuts no step; a step in which neither count changes had no draft;
+- the token of the prefill is an event of its own, and never drafted;
+- a token that ends within a character is held back: the next event counts both, and has the id of
+  the last alone.  ``/v1/chat/completions`` streams the same ``timings``, without ids, and holds
+  back whatever has no text yet, end-of-sequence too;
+- a model whose memory cannot be cut (recurrent, hybrid) goes back to a checkpoint after a rejection
+  and reads the accepted tokens again: two passes, whose tokens come at once, one more than usual.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from speedbench.engines.counters import Counters
-from speedbench.engines.evidence import counted_step
+from speedbench.engines.llama_steps import (
+    Group,
+    Timings,
+    Token,
+    after_prefill,
+    check_of,
+    counts_of,
+    groups_of,
+    steps_of,
+)
 from speedbench.engines.openai import Count, Message, completion_messages, json_of
 from speedbench.engines.protocol import About, StreamError
 from speedbench.records import (
     Chunk,
-    ChunkCheck,
     Counts,
     Event,
     HttpCall,
     Request,
     Response,
     ServerCounts,
-    Step,
 )
 
 STOPPED = {"eos": "stop", "word": "stop", "limit": "length"}
@@ -44,7 +59,7 @@ class LlamaCppEngine:
 
     name = "llama_cpp"
     takes_token_ids = True
-    about_paths = ("/props",)
+    about_paths = ("/props", "/slots")
     counts_path = "/metrics"
 
     def cautions(self, config: Mapping[str, Any]) -> list[str]:
@@ -75,38 +90,43 @@ class LlamaCppEngine:
     def decode(self, request: Request, events: Sequence[Event]) -> Response:
         """Read tokens, and steps from the counts that change between them."""
         chunks: list[Chunk] = []
-        groups: list[_Group] = []
-        finish_reason, last = None, _Timings()
+        tokens: list[Token] = []
+        finish_reason, last, told = None, Timings(), True
         for at_ns, message in completion_messages(events, _Message, is_last=_is_last):
             finish_reason = message.reason or finish_reason
-            timings = message.timings
+            ids, text, timings = message.tokens, message.text, message.timings
             if timings is None:
-                if message.text:
-                    chunks.append(Chunk(at_ns=at_ns, n_tokens=None, text=message.text))
+                if ids or text:  # a server that counts only at the end
+                    told = False
+                    chunks.append(_uncounted(at_ns, ids, text))
                 continue
-            if new := timings.predicted_n - last.predicted_n:
-                ids = message.tokens
+            new = timings.predicted_n - last.predicted_n
+            if new < 0 or timings.predicted_n > request.sampling.max_tokens:
+                raise StreamError(
+                    "bad_counts",
+                    f"{last.predicted_n} tokens became {timings.predicted_n}, of at most "
+                    f"{request.sampling.max_tokens} asked for",
+                )
+            if told and (new or text):
                 known = ids if len(ids) == new else None
-                chunk = Chunk(at_ns=at_ns, n_tokens=new, token_ids=known, text=message.text)
-                chunks.append(chunk)
-                if not groups or timings.predicted_ms != last.predicted_ms:
-                    groups.append(_Group(at_ns, 0, timings))
-                groups[-1] = _Group(at_ns, groups[-1].emitted + new, timings)
-            elif message.text:
-                chunks.append(Chunk(at_ns=at_ns, n_tokens=0, token_ids=(), text=message.text))
+                chunks.append(Chunk(at_ns=at_ns, n_tokens=new, token_ids=known, text=text))
+            if told and new:
+                tokens.append(Token(at_ns, new, timings))
             last = timings
-        return _response(chunks, groups, last, finish_reason)
+        return _response(
+            chunks, groups_of(tokens), last, finish_reason, told=told and last.n_input > 0
+        )
 
     def about(self, answers: Mapping[str, bytes]) -> About:
-        """Read the build, the model's file and the context of one slot."""
-        if "/props" not in answers:
-            return About(engine=self.name)
-        props = json_of(answers["/props"], _Props)
+        """Read the build, the model's file, the context of one slot, and whether it speculates."""
+        props = json_of(answers.get("/props", b"{}"), _Props)
+        slot = json_of(answers.get("/slots", b"[]"), _Slots).first
         return About(
             engine=self.name,
             version=props.build_info,
             model_path=props.model_path,
             max_context=props.default_generation_settings.n_ctx,
+            speculates=slot.speculative,
             flags={"slots": props.total_slots, "weights": props.model_ftype},
         )
 
@@ -134,23 +154,6 @@ class LlamaCppEngine:
         return json_of(body, _Tokens).tokens
 
 
-class _Timings(msgspec.Struct, frozen=True):
-    predicted_n: Count = 0
-    predicted_ms: float = 0.0
-    draft_n: Count = 0
-    draft_n_accepted: Count = 0
-    prompt_n: Count = 0
-    cache_n: Count = 0
-
-
-class _Group(msgspec.Struct, frozen=True):
-    """The tokens of one step: when the last came, how many, and the counts behind them."""
-
-    at_ns: int
-    emitted: int
-    timings: _Timings
-
-
 class _Delta(msgspec.Struct, frozen=True):
     content: str | None = None
     reasoning_content: str | None = None
@@ -166,7 +169,7 @@ class _Message(Message, frozen=True, kw_only=True):
     tokens: tuple[Count, ...] = ()
     stop: bool = False
     stop_type: str | None = None
-    timings: _Timings | None = None
+    timings: Timings | None = None
     choices: tuple[_Choice, ...] = ()
 
     @property
@@ -198,6 +201,14 @@ class _Props(msgspec.Struct, frozen=True):
     default_generation_settings: _Settings = _Settings()
 
 
+class _Slot(msgspec.Struct, frozen=True):
+    speculative: bool | None = None
+
+
+class _Slots(msgspec.Struct, frozen=True, array_like=True):
+    first: _Slot = _Slot()
+
+
 class _Tokens(msgspec.Struct, frozen=True):
     tokens: tuple[Count, ...]
 
@@ -206,58 +217,34 @@ def _is_last(message: _Message) -> bool:
     return message.stop
 
 
+def _uncounted(at_ns: int, ids: tuple[int, ...], text: str) -> Chunk:
+    return Chunk(at_ns=at_ns, n_tokens=len(ids) or None, token_ids=ids or None, text=text)
+
+
 def _response(
-    chunks: Sequence[Chunk], groups: Sequence[_Group], last: _Timings, reason: str | None
+    chunks: Sequence[Chunk],
+    groups: Sequence[Group],
+    last: Timings,
+    reason: str | None,
+    *,
+    told: bool,
 ) -> Response:
-    """Put the answer together; the first group is the prefill's token."""
-    steps = _steps(groups)
-    told = bool(groups)
-    counts = Counts(
-        drafts=sum(bool(step.drafted) for step in steps),
-        drafted=last.draft_n,
-        accepted=last.draft_n_accepted,
-        steps=len(steps),
-    )
+    """Put the answer together; the first token is the prefill's."""
+    decode = after_prefill(groups)
+    steps = [
+        step
+        for number, group in enumerate(decode, start=1)
+        for step in steps_of(group, ends_answer=number == len(decode))
+    ]
     return Response(
         chunks=tuple(chunks),
         steps=tuple(steps),
         tier="A" if told else "none",
         n_prefill_tokens=min(1, last.predicted_n) if told else None,
-        n_input_tokens=last.prompt_n + last.cache_n if told else None,
-        n_output_tokens=last.predicted_n if told else None,
-        n_cached_tokens=last.cache_n if told else None,
+        n_input_tokens=last.n_input if last.n_input else None,
+        n_output_tokens=last.predicted_n if last.n_input else None,
+        n_cached_tokens=last.cache_n if last.n_input else None,
         finish_reason=reason,
-        counts=counts if told else None,
-        chunk_check=_check(groups, steps) if told else None,
-    )
-
-
-def _steps(groups: Sequence[_Group]) -> list[Step]:
-    if groups and groups[0].emitted != 1:
-        raise StreamError("bad_counts", f"the prefill gave {groups[0].emitted} tokens, not one")
-    steps: list[Step] = []
-    for before, group in itertools.pairwise(groups):
-        drafted = group.timings.draft_n - before.timings.draft_n
-        accepted = group.timings.draft_n_accepted - before.timings.draft_n_accepted
-        if not 0 <= accepted <= drafted or group.emitted > accepted + 1:
-            raise StreamError(
-                "bad_counts",
-                f"step {len(steps)}: {group.emitted} tokens, accepted {accepted} of {drafted}",
-            )
-        steps.append(counted_step(group.at_ns, group.emitted, drafted, accepted))
-    return steps
-
-
-def _check(groups: Sequence[_Group], steps: Sequence[Step]) -> ChunkCheck:
-    """Compare what each step emitted with what it accepted: one more, unless it was the last.
-
-    A chunk is a token here, so what is held against the counts are the tokens that share a time.
-    """
-    cut = [step.truncated for step in steps]
-    return ChunkCheck(
-        chunks=max(0, len(groups) - 1),
-        steps=sum(bool(step.drafted) for step in steps),
-        undrafted=sum(not step.drafted for step in steps),
-        cut=int(bool(cut) and cut[-1]),
-        residual=sum(cut[:-1]),
+        counts=counts_of(last, steps) if told else None,
+        chunk_check=check_of(groups, decode, steps) if told else None,
     )

@@ -7,7 +7,7 @@ of ``stream_options.include_usage``, as vLLM 0.33 and llama.cpp (mid-2026) send 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -131,8 +131,10 @@ def completion_messages(
     events: Sequence[Event],
     kind: type[AnyMessage],
     is_last: Callable[[AnyMessage], bool] = lambda message: False,
-) -> list[tuple[int, AnyMessage]]:
-    """Return every message of a completion stream, read as `kind`, with its stamp.
+) -> Iterator[tuple[int, AnyMessage]]:
+    """Yield every message of a completion stream, read as `kind`, with its stamp.
+
+    One at a time: cumulative streams repeat all that was before in every message.
 
     Parameters
     ----------
@@ -150,17 +152,18 @@ def completion_messages(
         stream without its end.
     """
     decoder = msgspec.json.Decoder(kind)
-    decoded: list[tuple[int, AnyMessage]] = []
+    n_decoded = 0
     for at_ns, data in messages(events):
         if data == DONE:
-            return decoded
+            return
         message = _decoded(data, decoder)
-        decoded.append((at_ns, message))
+        n_decoded += 1
+        yield at_ns, message
         if is_last(message):
-            return decoded
+            return
     if not any(event.data.strip() for event in events):
         raise StreamError("empty_answer", "the server answered 200 and nothing else")
-    raise StreamError("cut_stream", f"the stream ended after {len(decoded)} events without its end")
+    raise StreamError("cut_stream", f"the stream ended after {n_decoded} events without its end")
 
 
 def _decoded(data: bytes, decoder: msgspec.json.Decoder[AnyMessage]) -> AnyMessage:

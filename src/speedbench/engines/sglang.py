@@ -1,14 +1,21 @@
 """SGLang: token ids in and out, a histogram of accepted drafts at the end.
 
-Wire facts as of SGLang 0.5.23 (managers/io_struct.py, managers/tokenizer_manager.py,
-entrypoints/openai/protocol.py):
+Wire facts as of SGLang 0.5.23 (managers/tokenizer_manager.py, entrypoints/openai/serving_chat.py,
+managers/scheduler_components/):
 
 - ``/generate`` takes ``input_ids``; each message has ``output_ids``, cumulative, or only the new
   ones with the server flag ``--incremental-streaming-output``; ``meta_info.completion_tokens``
-  counts them either way; where the client is behind, only the newest message is kept;
-- the last message's ``meta_info`` has ``spec_verify_ct`` (steps) and, under names that have
-  changed, drafts proposed, drafts accepted ("correct": without the verifier's token), a histogram;
-- on the OpenAI route ``return_spec_tokens_details`` puts the same into ``sglext``;
+  counts them either way; where the client is behind, only the newest message is kept (or several
+  are put together), and text that may begin a stop string is held back;
+- the last message's ``meta_info`` has ``spec_verify_ct`` (decode steps) and, under names that have
+  changed (0.5.6, 0.5.11, 0.5.12), drafts proposed, drafts accepted ("correct": without the
+  verifier's token) and a histogram, all before any cut; an answer that ended with its first token
+  has none of it;
+- drafts proposed are steps times the drafts of one step: nodes of a tree, where drafts branch,
+  which no answer tells (`about` does);
+- on the OpenAI route ``return_spec_tokens_details`` puts the same into ``sglext``, and running
+  usage counts the tokens of a chunk; tokens without text are first counted in the usage at the
+  end;
 - the gauges of ``/metrics`` are averages over the server's lifetime, and of no use here.
 """
 
@@ -19,10 +26,10 @@ from typing import Any
 
 import msgspec
 
-from speedbench.engines.evidence import Evidence, steps_from_count, steps_from_histogram
-from speedbench.engines.openai import Count, Message, Usage, completion_messages, json_of
-from speedbench.engines.protocol import About, StreamError
-from speedbench.records import Chunk, Counts, Event, HttpCall, Request, Response, Tier
+from speedbench.engines.openai import Count, completion_messages, json_of
+from speedbench.engines.protocol import About
+from speedbench.engines.sglang_answer import SGLangAnswer, SGLangMessage
+from speedbench.records import Event, HttpCall, Request, Response
 
 
 class SGLangEngine:
@@ -66,8 +73,8 @@ class SGLangEngine:
 
     def decode(self, request: Request, events: Sequence[Event]) -> Response:
         """Read chunks and, from the last message, how many drafts each step accepted."""
-        answer = _Answer()
-        for at_ns, message in completion_messages(events, _Message):
+        answer = SGLangAnswer(request.sampling.max_tokens)
+        for at_ns, message in completion_messages(events, SGLangMessage):
             if message.meta_info is not None:
                 answer.native(at_ns, message, message.meta_info)
             else:
@@ -87,9 +94,9 @@ class SGLangEngine:
             max_context=info.context_length,
             speculates=bool(info.speculative_algorithm),
             method=info.speculative_algorithm,
-            draft_length=info.speculative_num_steps,
+            draft_length=info.draft_length,
             drafter=info.speculative_draft_model_path,
-            tree=(info.speculative_eagle_topk or 1) > 1,
+            tree=info.branches,
             flags={name: value for name, value in msgspec.structs.asdict(info).items() if value},
         )
 
@@ -101,69 +108,6 @@ class SGLangEngine:
     def token_ids(self, body: bytes) -> tuple[int, ...]:
         """Read the answer of ``/tokenize``."""
         return json_of(body, _Tokens).tokens
-
-
-class _Spec(msgspec.Struct, frozen=True):
-    """What is told of speculation, under every name it has had."""
-
-    spec_verify_ct: Count | None = None
-    spec_correct_drafts_histogram: tuple[Count, ...] | None = None
-    spec_accept_histogram: tuple[Count, ...] | None = None  # before 0.5.12
-    spec_num_correct_drafts: Count | None = None
-    spec_accept_token_num: Count | None = None  # before 0.5.12
-    spec_num_proposed_drafts: Count | None = None
-    spec_draft_token_num: Count | None = None  # before 0.5.12
-
-    @property
-    def histogram(self) -> tuple[int, ...]:
-        """Steps by how many drafts they accepted."""
-        return self.spec_correct_drafts_histogram or self.spec_accept_histogram or ()
-
-    @property
-    def accepted(self) -> int | None:
-        """Drafts accepted."""
-        known = self.spec_num_correct_drafts
-        return self.spec_accept_token_num if known is None else known
-
-    @property
-    def proposed(self) -> int | None:
-        """Drafts proposed."""
-        known = self.spec_num_proposed_drafts
-        return self.spec_draft_token_num if known is None else known
-
-
-class _Finish(msgspec.Struct, frozen=True):
-    type: str
-    message: str | None = None
-
-
-class _Meta(_Spec, frozen=True, kw_only=True):
-    completion_tokens: Count = 0
-    prompt_tokens: Count | None = None
-    cached_tokens: Count | None = None
-    finish_reason: _Finish | None = None
-
-
-class _Delta(msgspec.Struct, frozen=True):
-    content: str | None = None
-    reasoning_content: str | None = None
-
-
-class _Choice(msgspec.Struct, frozen=True):
-    delta: _Delta = _Delta()
-    finish_reason: str | None = None
-
-
-class _Extension(msgspec.Struct, frozen=True):
-    spec_tokens_details: _Spec | None = None
-
-
-class _Message(Message, frozen=True, kw_only=True):
-    text: str | None = None
-    output_ids: tuple[Count, ...] | None = None
-    meta_info: _Meta | None = None
-    choices: tuple[_Choice, ...] = ()
-    sglext: _Extension | None = None
 
 
 class _Info(msgspec.Struct, frozen=True):
@@ -182,127 +126,18 @@ class _Info(msgspec.Struct, frozen=True):
     dtype: str | None = None
     quantization: str | None = None
 
+    @property
+    def branches(self) -> bool:
+        """Whether drafts are trees; for ngram the server sets this to the breadth of its search."""
+        return (self.speculative_eagle_topk or 1) > 1
+
+    @property
+    def draft_length(self) -> int | None:
+        """The longest chain of drafts; the tokens that are verified include the last accepted."""
+        if self.branches or self.speculative_num_draft_tokens is None:
+            return self.speculative_num_steps
+        return self.speculative_num_draft_tokens - 1
+
 
 class _Tokens(msgspec.Struct, frozen=True):
     tokens: tuple[Count, ...]
-
-
-class _Answer:
-    """An answer as it is put together, message by message."""
-
-    def __init__(self) -> None:
-        self.chunks: list[Chunk] = []
-        self.ids: list[int] = []
-        self.text = ""
-        self.n_tokens = 0
-        self.usage = Usage()
-        self.cached: int | None = None
-        self.spec = _Spec()
-        self.finish_reason: str | None = None
-
-    def native(self, at_ns: int, message: _Message, meta: _Meta) -> None:
-        """Take a message of ``/generate``."""
-        new = meta.completion_tokens - self.n_tokens
-        ids, cumulative = self._new_ids(message.output_ids, meta.completion_tokens)
-        text = message.text or ""
-        if cumulative and text.startswith(self.text):
-            self.text, text = text, text[len(self.text) :]
-        if new or text:
-            self.chunks.append(Chunk(at_ns=at_ns, n_tokens=new, token_ids=ids, text=text))
-        self.n_tokens = meta.completion_tokens
-        self.usage = Usage(meta.prompt_tokens, meta.completion_tokens)
-        self.cached = meta.cached_tokens if meta.cached_tokens is not None else self.cached
-        if meta.spec_verify_ct is not None:
-            self.spec = meta
-        if meta.finish_reason is not None:
-            self.finish_reason = meta.finish_reason.type
-            if self.finish_reason == "abort":
-                detail = meta.finish_reason.message or "no reason given"
-                raise StreamError("engine_stopped", f"the engine aborted the request: {detail}")
-
-    def _new_ids(
-        self, ids: tuple[int, ...] | None, n_total: int
-    ) -> tuple[tuple[int, ...] | None, bool]:
-        """Return what ids a message adds, and whether its lists hold all ids so far.
-
-        The two kinds of server cannot be confused: a list as long as the count so far is a
-        cumulative one, one as long as the growth is not, and only in the first message are they
-        the same.
-        """
-        if ids is None:
-            return None, True
-        before = len(self.ids)
-        if len(ids) == n_total and list(ids[:before]) == self.ids:
-            new, cumulative = ids[before:], True
-        elif before + len(ids) == n_total:
-            new, cumulative = ids, False
-        else:
-            raise StreamError(
-                "lost_tokens",
-                f"{n_total} tokens are counted, {before} were there and a message has {len(ids)}",
-            )
-        self.ids += new
-        return new, cumulative
-
-    def compatible(self, at_ns: int, message: _Message) -> None:
-        """Take a message of the OpenAI route, where running usage counts the tokens of a chunk."""
-        before = self.n_tokens
-        counted = message.usage is not None and message.usage.completion_tokens is not None
-        if message.usage is not None:
-            self.usage = message.usage
-            self.n_tokens = max(before, message.usage.completion_tokens or 0)
-            self.cached = message.usage.cached_tokens
-        if message.sglext is not None and message.sglext.spec_tokens_details is not None:
-            self.spec = message.sglext.spec_tokens_details
-        for choice in message.choices:
-            self.finish_reason = choice.finish_reason or self.finish_reason
-            parts = (choice.delta.reasoning_content, choice.delta.content)
-            text = "".join(part for part in parts if part)
-            new = self.n_tokens - before if counted else None
-            if text or new:
-                self.chunks.append(Chunk(at_ns=at_ns, n_tokens=new, text=text))
-
-    def response(self) -> Response:
-        """Return the answer with the best evidence that it allows."""
-        told = self._evidence()
-        tier: Tier = told[0] if told is not None else "none"
-        evidence = told[1] if told is not None else None
-        return Response(
-            chunks=tuple(self.chunks),
-            steps=evidence.steps if evidence else (),
-            tier=tier,
-            n_prefill_tokens=min(1, self.n_tokens) if evidence else None,
-            n_input_tokens=self.usage.prompt_tokens,
-            n_output_tokens=self.usage.completion_tokens,
-            n_cached_tokens=self.cached,
-            finish_reason=self.finish_reason,
-            counts=self._counts(),
-            chunk_check=evidence.check if evidence else None,
-        )
-
-    def _counts(self) -> Counts | None:
-        spec = self.spec
-        if spec.spec_verify_ct is None:
-            return None
-        histogram = spec.histogram
-        at_least = tuple(sum(histogram[i:]) for i in range(1, len(histogram)))
-        return Counts(
-            drafts=spec.spec_verify_ct,
-            drafted=spec.proposed,
-            accepted=spec.accepted,
-            accepted_at=at_least or None,
-            steps=spec.spec_verify_ct,
-        )
-
-    def _evidence(self) -> tuple[Tier, Evidence] | None:
-        spec, n_steps = self.spec, self.spec.spec_verify_ct
-        if n_steps is None or any(chunk.n_tokens is None for chunk in self.chunks):
-            return None
-        length = None
-        if spec.proposed is not None and n_steps and spec.proposed % n_steps == 0:
-            length = spec.proposed // n_steps
-        if sum(spec.histogram) == n_steps:
-            evidence = steps_from_histogram(self.chunks, spec.histogram, length)
-        else:
-            evidence = steps_from_count(self.chunks, n_steps, length)
-        return ("C" if evidence.check.passed else "B"), evidence
