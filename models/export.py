@@ -1,14 +1,16 @@
 """The demo pair in the formats of other engines, made from the shipped weights, without a hub.
 
-    python -m models.export DIR
+    python -m models.export DIR [--only vllm|gguf]
 
 writes
 
-    DIR/hf/{target,drafter,eagle3,mtp}           Hugging Face directories, for vLLM and SGLang
+    DIR/vllm/{target,drafter,eagle3,mtp}         Hugging Face directories
     DIR/gguf/{target,drafter,eagle3}.gguf        for llama.cpp, in single precision
 
-All hold the same values: the shipped fp16, exactly.  The target of `hf/mtp` is the Llama target under
-the names of MiMoForCausalLM, whose attention has biases (zero here), with the MTP layer added.
+All hold the same values: the shipped fp16, exactly; the same command writes the same bytes.  The
+target of `vllm/mtp` is the Llama target under the names of MiMoForCausalLM, whose attention has
+biases (zero here), with the MTP layer added.  `gguf` (numpy and three small packages) writes the
+second kind; it is asked for only then.
 """
 
 from __future__ import annotations
@@ -18,106 +20,101 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gguf import GGUFWriter, TokenType
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
+
+if TYPE_CHECKING:
+    from gguf import GGUFWriter
 
 Weights = dict[str, NDArray[np.generic]]
 
 ROOT = Path(__file__).resolve().parent
 PAIR = ROOT.parent / "src" / "speedbench" / "demo_pair"
 HEADS = ROOT / "heads"
+PAIR_NAMES = ("target", "drafter")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-AUX_LAYERS = (1, 2, 3)
-"""What EAGLE-3 was trained on (`models.heads`): hidden states after so many layers."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path)
-    directory = parser.parse_args().directory
-    export(directory)
-    print(f"export: the demo pair for other engines is in {directory}")
+    parser.add_argument("--only", choices=["vllm", "gguf"], help="one kind instead of both")
+    args = parser.parse_args()
+    if args.only != "gguf":
+        export_vllm(args.directory / "vllm")
+    if args.only != "vllm":
+        export_gguf(args.directory / "gguf")
+    print(f"export: the demo pair for other engines is in {args.directory}")
 
 
-def export(directory: Path) -> None:
-    hf = directory / "hf"
-    for name in ("target", "drafter"):
-        write_hf(hf / name, read_config(name), load_file(PAIR / name / "model.safetensors"))
-    write_hf(hf / "eagle3", eagle3_config(), eagle3_weights())
-    write_hf(hf / "mtp", mimo_config(), mimo_weights())
-    gguf = directory / "gguf"
-    gguf.mkdir(parents=True, exist_ok=True)
-    for name in ("target", "drafter"):
-        write_llama_gguf(gguf / f"{name}.gguf", name)
-    write_eagle3_gguf(gguf / "eagle3.gguf")
+def export_vllm(folder: Path) -> None:
+    for name in PAIR_NAMES:
+        write_hf(folder / name, read_config(PAIR / name), read_weights(PAIR / name))
+    write_hf(folder / "eagle3", head_config("eagle3"), eagle3_weights())
+    write_hf(folder / "mtp", head_config("mtp"), mimo_weights())
 
 
-def read_config(name: str) -> dict[str, Any]:
-    return dict(json.loads((PAIR / name / "config.json").read_bytes()))
-
-
-def write_hf(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
+def export_gguf(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(dict(weights), folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    for name in PAIR_NAMES:
+        write_llama_gguf(folder / f"{name}.gguf", name)
+    write_eagle3_gguf(folder / "eagle3.gguf")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "config.json").read_bytes()))
+
+
+def read_weights(folder: Path) -> Weights:
+    return dict(load_file(folder / "model.safetensors"))
+
+
+def head_config(kind: str) -> dict[str, Any]:
+    """The target's configuration with what the head changes."""
+    return {**read_config(PAIR / "target"), **read_config(HEADS / kind)}
+
+
+def write_hf(folder: Path, config: Mapping[str, Any], weights: Weights) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    # In one piece by Path, for the permissions that a user's other files have.
+    (folder / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
+    write_json(folder / "config.json", config)
     ids = {name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    (folder / "generation_config.json").write_text(json.dumps(ids, indent=2) + "\n")
+    write_json(folder / "generation_config.json", ids)
     for name in TOKENIZER_FILES:
         shutil.copyfile(PAIR / "target" / name, folder / name)
 
 
-def shared() -> Weights:
-    """The target's embedding, which is its output layer too."""
-    target = load_file(PAIR / "target" / "model.safetensors")
-    return {"embed": target["model.embed_tokens.weight"]}
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def eagle3_config() -> dict[str, Any]:
-    return {
-        **read_config("target"),
-        "architectures": ["LlamaForCausalLMEagle3"],
-        "num_hidden_layers": 1,
-        "draft_vocab_size": read_config("target")["vocab_size"],
-        "eagle_aux_hidden_state_layer_ids": list(AUX_LAYERS),
-        "tie_word_embeddings": False,
-    }
+def embedding() -> NDArray[np.generic]:
+    """The target's, which is its output layer too."""
+    return read_weights(PAIR / "target")["model.embed_tokens.weight"]
 
 
 def eagle3_weights() -> Weights:
-    """The head under the names of published EAGLE-3 checkpoints."""
+    """The head under the names of published EAGLE-3 checkpoints, target's embedding put in."""
     outside = ("fc.", "norm.")
-    head = load_file(HEADS / "eagle3" / "model.safetensors")
+    head = read_weights(HEADS / "eagle3")
     named = {n if n.startswith(outside) else f"midlayer.{n}": w for n, w in head.items()}
-    embed = shared()["embed"]
-    return {**named, "embed_tokens.weight": embed, "lm_head.weight": embed.copy()}
-
-
-def mimo_config() -> dict[str, Any]:
-    return {
-        **read_config("target"),
-        "architectures": ["MiMoForCausalLM"],
-        "model_type": "mimo",
-        "attention_bias": True,
-        "num_nextn_predict_layers": 1,
-        "tie_word_embeddings": False,
-    }
+    return {**named, "embed_tokens.weight": embedding(), "lm_head.weight": embedding()}
 
 
 def mimo_weights() -> Weights:
-    config = read_config("target")
-    layers, head_dim = config["num_hidden_layers"], config["head_dim"]
-    widths = {"q": config["num_attention_heads"] * head_dim}
-    widths["k"] = widths["v"] = config["num_key_value_heads"] * head_dim
-    target = load_file(PAIR / "target" / "model.safetensors")
-    head = load_file(HEADS / "mtp" / "model.safetensors")
-    weights: Weights = {**target, "lm_head.weight": shared()["embed"].copy()}
+    """The target under MiMo's names, biases of zero, and the MTP layer."""
+    config = head_config("mtp")
+    weights: Weights = {**read_weights(PAIR / "target"), "lm_head.weight": embedding()}
+    head = read_weights(HEADS / "mtp")
     weights |= {f"model.mtp_layers.0.{name}": weight for name, weight in head.items()}
-    places = [*(f"model.layers.{i}" for i in range(layers)), "model.mtp_layers.0"]
-    for place in places:
+    places = [f"model.layers.{i}" for i in range(config["num_hidden_layers"])]
+    widths = {"q": config["num_attention_heads"] * config["head_dim"]}
+    widths["k"] = widths["v"] = config["num_key_value_heads"] * config["head_dim"]
+    for place in (*places, "model.mtp_layers.0"):
         for name, width in widths.items():
             weights[f"{place}.self_attn.{name}_proj.bias"] = np.zeros(width, np.float16)
     return weights
@@ -141,9 +138,9 @@ LAYER_NAMES = {
 
 
 def write_llama_gguf(path: Path, name: str) -> None:
-    config = read_config(name)
-    weights = load_file(PAIR / name / "model.safetensors")
-    writer = GGUFWriter(path, "llama")
+    config = read_config(PAIR / name)
+    weights = read_weights(PAIR / name)
+    writer = new_writer(path, "llama")
     describe(writer, config, f"speedbench demo {name}")
     add(writer, "token_embd.weight", weights["model.embed_tokens.weight"])
     add(writer, "output_norm.weight", weights["model.norm.weight"])
@@ -156,13 +153,14 @@ def write_llama_gguf(path: Path, name: str) -> None:
 
 
 def write_eagle3_gguf(path: Path) -> None:
-    config = eagle3_config()
+    config = head_config("eagle3")
     weights = eagle3_weights()
-    writer = GGUFWriter(path, "eagle3")
+    writer = new_writer(path, "eagle3")
     describe(writer, config, "speedbench demo eagle3")
-    writer.add_target_layers(list(AUX_LAYERS))
-    writer.add_target_hidden_size(config["hidden_size"])
-    writer.add_norm_before_residual(False)
+    # Newer than the gguf package that the registry has: by their names (src/llama-arch.cpp).
+    writer.add_array("eagle3.target_layers", config["eagle_aux_hidden_state_layer_ids"])
+    writer.add_uint32("eagle3.target_hidden_size", config["hidden_size"])
+    writer.add_bool("eagle3.norm_before_residual", False)
     add(writer, "token_embd.weight", weights["embed_tokens.weight"])
     add(writer, "output.weight", weights["lm_head.weight"])
     add(writer, "output_norm.weight", weights["norm.weight"])
@@ -171,6 +169,12 @@ def write_eagle3_gguf(path: Path) -> None:
         weight = rotated(weights[f"midlayer.{theirs}.weight"], theirs, config)
         add(writer, f"blk.0.{ours}.weight", weight)
     finish(writer)
+
+
+def new_writer(path: Path, architecture: str) -> GGUFWriter:
+    from gguf import GGUFWriter
+
+    return GGUFWriter(path, architecture)
 
 
 def describe(writer: GGUFWriter, config: Mapping[str, Any], name: str) -> None:
@@ -193,6 +197,8 @@ def describe(writer: GGUFWriter, config: Mapping[str, Any], name: str) -> None:
 
 def add_tokenizer(writer: GGUFWriter, config: Mapping[str, Any]) -> None:
     """The byte-level BPE; "starcoder" is llama.cpp's name for ours: digits alone, then GPT-2's."""
+    from gguf import TokenType
+
     tokenizer = json.loads((PAIR / "target" / "tokenizer.json").read_bytes())
     settings = json.loads((PAIR / "target" / "tokenizer_config.json").read_bytes())
     vocabulary = sorted(tokenizer["model"]["vocab"].items(), key=lambda entry: entry[1])

@@ -197,7 +197,12 @@ def _start_server(
         launch.served(command, port, directory, waiting, timeout_s=server.launch.timeout)
     )
     # The port is left out: a run that goes on later gets another, and is the same run.
-    words = [word.replace(str(port), "{port}") for word in command.argv]
+    # It is where the command for another port differs.
+    elsewhere = _command(server, port + 1).argv
+    words = [
+        word if word == other else word.replace(str(port), "{port}")
+        for word, other in zip(command.argv, elsewhere, strict=True)
+    ]
     return url, {"launched": words, "environment": dict(command.env), "files": dict(command.files)}
 
 

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from speedbench.diversity._vectors import Floats, checked, in_blocks
+from speedbench.diversity._vectors import Floats, Vectors, checked, products
 
 
 def objective(vectors: ArrayLike) -> float:
@@ -61,7 +61,7 @@ def similarity_sums(vectors: ArrayLike) -> Floats:
     """
     rows, lengths = checked(vectors)
     total = _sum(rows)
-    return in_blocks(rows, lambda block: block @ total) - lengths
+    return products(rows, total) - lengths
 
 
 def mean_of(objective: float, k: int) -> float:
@@ -69,5 +69,5 @@ def mean_of(objective: float, k: int) -> float:
     return objective / (k * (k - 1)) if k > 1 else math.nan
 
 
-def _sum(rows: np.ndarray) -> Floats:  # type: ignore[type-arg]
+def _sum(rows: Vectors) -> Floats:
     return np.asarray(rows.sum(axis=0, dtype=np.float64), np.float64)

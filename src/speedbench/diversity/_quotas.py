@@ -100,12 +100,13 @@ class Cells:
             _check_one(quota, k)
         self.k = k
         self._quotas = tuple(quotas)
-        labels = np.stack([q.labels for q in quotas], axis=1) if quotas else np.zeros((n, 1), int)
-        members, self.of = np.unique(labels, axis=0, return_inverse=True)
-        self.of = self.of.reshape(n)
-        self.n_cells = len(members)
+        code, shape = np.zeros(n, np.intp), tuple(len(q.values) for q in quotas)
+        for quota in quotas:
+            code = code * len(quota.values) + quota.labels
+        present, self.of = np.unique(code, return_inverse=True) if quotas else (code[:1], code)
+        self.n_cells = len(present)
         self._available = np.bincount(self.of, minlength=self.n_cells)
-        self._members = members
+        self._value = np.unravel_index(present, shape) if quotas else ()
         if quotas and not self.can_hold(np.zeros(self.n_cells, np.intp)):
             names = " and ".join(quota.name for quota in quotas)
             raise DataError(f"no {k} candidates meet the quotas on {names} together: relax one")
@@ -121,7 +122,7 @@ class Cells:
         rows, low, high = [np.ones(self.n_cells)], [self.k], [self.k]
         for column, quota in enumerate(self._quotas):
             for value in range(len(quota.values)):
-                rows.append((self._members[:, column] == value).astype(np.float64))
+                rows.append((self._value[column] == value).astype(np.float64))
                 low.append(int(quota.low[value]))
                 high.append(int(quota.high[value]))
         if (counts > self._available).any():
@@ -142,10 +143,10 @@ class Cells:
         )
 
     def exchanges(self, counts: Indices) -> NDArray[np.bool_]:
-        """Return (n_cells, n_cells): may one of cell [in] replace one of cell [out] in the set?"""
+        """Return (n_cells, n_cells): whether one of cell [in] may replace one of cell [out]."""
         allowed = np.ones((self.n_cells, self.n_cells), np.bool_)
         for column, (quota, totals) in enumerate(self._totals(counts)):
-            value = self._members[:, column]
+            value = self._value[column]
             fits = np.outer(totals[value] < quota.high[value], totals[value] > quota.low[value])
             allowed &= fits | (value[:, None] == value[None, :])
         return allowed
@@ -154,7 +155,7 @@ class Cells:
         found = []
         for column, quota in enumerate(self._quotas):
             totals = np.zeros(len(quota.values), np.intp)
-            np.add.at(totals, self._members[:, column], counts)
+            np.add.at(totals, self._value[column], counts)
             found.append((quota, totals))
         return found
 

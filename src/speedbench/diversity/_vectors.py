@@ -32,20 +32,26 @@ def blocks(n_rows: int, dims: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n_rows))
 
 
-def in_blocks(
-    vectors: Vectors, of_block: Callable[[Vectors], ArrayLike], *, exact: bool = True
-) -> Floats:
-    """Return one float64 for each row; `of_block` gets rows as float64, or as they are stored."""
+def in_blocks(vectors: Vectors, of_block: Callable[[Floats], ArrayLike]) -> Floats:
+    """Return one float64 for each row; `of_block` gets some rows, as float64."""
     found = np.empty(len(vectors))
     for rows in blocks(*vectors.shape):
-        block = vectors[rows]
-        found[rows] = of_block(block.astype(np.float64) if exact else block)
+        found[rows] = of_block(vectors[rows].astype(np.float64))
     return found
+
+
+def products(vectors: Vectors, one: Vectors) -> Floats:
+    """Return each row's product with one vector, computed in float64.
+
+    By `np.vecdot`, here and wherever one vector is multiplied: memory bounds it, so the threads of
+    a matrix product gain nothing, and on a busy machine they wait for each other.
+    """
+    return in_blocks(vectors, lambda block: np.vecdot(block, one))
 
 
 def squared_lengths(vectors: Vectors) -> Floats:
     """Return each row's squared length, computed in float64."""
-    return in_blocks(vectors, lambda block: np.einsum("ij,ij->i", block, block))
+    return in_blocks(vectors, lambda block: np.vecdot(block, block))
 
 
 def unit_rows(
@@ -84,7 +90,7 @@ def unit_rows(
         with np.errstate(over="ignore", invalid="ignore"):
             # By the largest entry first, so that squares neither overflow nor vanish.
             block /= np.maximum(np.abs(block).max(axis=1, keepdims=True, initial=0.0), 1e-300)
-            lengths = np.sqrt(np.einsum("ij,ij->i", block, block))
+            lengths = np.sqrt(np.vecdot(block, block))
         _refuse(~np.isfinite(lengths), rows, names, "holds NaN or infinity: embed it again")
         _refuse(lengths == 0, rows, names, "is zero and has no direction: leave it out")
         out[rows] = block / lengths[:, None]
@@ -92,21 +98,18 @@ def unit_rows(
 
 
 def checked(
-    vectors: ArrayLike, *, at_least: int = 1, what: str = "candidates", dims: int | None = None
+    vectors: ArrayLike, *, at_least: int = 1, what: str = "candidates"
 ) -> tuple[Vectors, Floats]:
     """Return vectors of unit length, uncopied if they are float32 or float64, and squared lengths.
 
     Raises
     ------
     DataError
-        Not two dimensions, fewer rows than `at_least`, other than `dims` columns, or a row that is
-        not of unit length.
+        No table, fewer rows than `at_least`, or a row that is not of unit length.
     """
     given = _matrix(vectors)
     if given.dtype not in (np.float32, np.float64):
         given = given.astype(np.float32 if given.dtype == np.float16 else np.float64)
-    if dims is not None and given.shape[1] != dims:
-        raise DataError(f"vectors of {given.shape[1]} dimensions were given where {dims} are needed")
     if len(given) < at_least:
         raise DataError(
             f"{len(given)} {what} are too few: at least {at_least} are needed, so add candidates "
@@ -140,7 +143,10 @@ def checked_indices(chosen: ArrayLike, n: int) -> Indices:
 
 
 def _matrix(vectors: ArrayLike) -> Vectors:
-    given: Vectors = np.asarray(vectors)
+    try:
+        given: Vectors = np.asarray(vectors)
+    except ValueError as error:
+        raise DataError(f"{_uneven(vectors)}: all need the same length") from error
     if given.ndim != 2 or given.shape[1] == 0 or given.dtype.kind not in "fiu":
         raise DataError(
             f"vectors have shape {given.shape} and type {given.dtype}: a table of numbers is "
@@ -149,11 +155,16 @@ def _matrix(vectors: ArrayLike) -> Vectors:
     return given
 
 
-def _refuse(
-    wrong: NDArray[np.bool_], rows: slice, names: Sequence[str] | None, why: str
-) -> None:
+def _refuse(wrong: NDArray[np.bool_], rows: slice, names: Sequence[str] | None, why: str) -> None:
     if wrong.any():
         row = rows.start + int(np.argmax(wrong))
         more = int(wrong.sum()) - 1
         also = f" (and {more} more)" if more else ""
         raise DataError(f"vector {row if names is None else names[row]}{also} {why}")
+
+
+def _uneven(vectors: ArrayLike) -> str:
+    """Name the first row that is not as long as the first one."""
+    lengths = [np.size(row) for row in vectors]  # type: ignore[union-attr]
+    row = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
+    return f"vector {row} has {lengths[row]} dimensions, and vector 0 has {lengths[0]}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from speedbench.launch.findings import CAUTION, FAIL, PASS, UNKNOWN, Finding, Said
 from speedbench.launch.identity import accelerators, container, model_identity
+from speedbench.launch.ports import free_port, holder_of
 from speedbench.launch.preflight import N_PROMPTS, Server, preflight, server_counts
 from speedbench.launch.probe import Identity, about, health, identify, open_session, page
 from speedbench.launch.process import ServerProcess, launched
-from speedbench.launch.serving import LaunchCommand, free_port, served
-from speedbench.launch.templates import Wanted, free_form, launch_command
+from speedbench.launch.serving import served
+from speedbench.launch.templates import LaunchCommand, Wanted, free_form, launch_command
 
 __all__ = [
     "CAUTION",
@@ -29,6 +30,7 @@ __all__ = [
     "free_form",
     "free_port",
     "health",
+    "holder_of",
     "identify",
     "launch_command",
     "launched",

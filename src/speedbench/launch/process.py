@@ -16,10 +16,10 @@ from threading import Thread
 from typing import IO, Any
 
 from speedbench.errors import EngineError
+from speedbench.launch.engine_log import last_lines
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 5.0
-LAST_LINES = 8
 
 
 @dataclass(frozen=True)
@@ -103,21 +103,6 @@ def _await_ready(
 def _forward_lines(pipe: IO[bytes], lines: Queue[bytes]) -> None:
     for line in pipe:
         lines.put(line)
-
-
-def last_lines(log: Path, begins_at: int = 0) -> str:
-    """Return the end of a log as one line, for an error message.
-
-    Parameters
-    ----------
-    log
-        What the process wrote.
-    begins_at
-        The byte at which its part of the file begins.
-    """
-    text = log.read_bytes()[begins_at:].decode(errors="replace") if log.exists() else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-LAST_LINES:]) or "(it said nothing)"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,21 +1,37 @@
 """The commands that start each engine with each method.  Pure: names in, words out.
 
-Flags as of vLLM 0.32 (vllm/engine/arg_utils.py, config/speculative.py), SGLang 0.5.23
-(sglang/srt/server_args.py), TensorRT-LLM 1.2 (llmapi/llm_args.py) and llama.cpp of mid-2026
-(common/arg.cpp).  Each command asks for what a measurement needs: an account of every request's
-speculation, counters, and no prefix cache, which would make a second run warmer than the first.
+Each command asks for what a measurement needs: an account of every request's speculation,
+counters, and no prefix cache, which would make a second run warmer than the first.  Drafts are
+chains, one candidate per position.  Where each flag is defined stands at each template.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from speedbench.errors import CallError, UnknownNameError
-from speedbench.launch.serving import HOST, LaunchCommand, split
+from speedbench.launch.ports import HOST
+
+
+@dataclass(frozen=True)
+class LaunchCommand:
+    """How a server is started: the command, what its environment adds, where its health is.
+
+    `files` are written into the directory of the launch first, by name; ``{files}`` in the command
+    stands for that directory.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    health_path: str = "/health"
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +61,7 @@ def launch_command(wanted: Wanted) -> LaunchCommand:
     --------
     >>> wanted = Wanted(engine="vllm", method="ngram", model="M", port=8000, draft_length=4)
     >>> print(*launch_command(wanted).argv[:7])
-    python3 -m vllm.entrypoints.openai.api_server --model M --host 127.0.0.1
+    vllm serve M --host 127.0.0.1 --port 8000
     >>> launch_command(Wanted(engine="llama_cpp", method="medusa", model="M", port=8000))
     Traceback (most recent call last):
     speedbench.errors.CallError: llama_cpp has no method 'medusa'; it has none, ngram, ...
@@ -61,7 +77,8 @@ def launch_command(wanted: Wanted) -> LaunchCommand:
         )
     _check_method(wanted)
     command = template(wanted, methods[wanted.method])
-    program = split(wanted.program, {}) if wanted.program else PROGRAMS[wanted.engine]
+    own = PROGRAMS[wanted.engine]
+    program = _words("--launch-program", wanted.program) if wanted.program else own
     return LaunchCommand(
         (*program, *command.argv, *wanted.args), command.env, command.health_path, command.files
     )
@@ -84,7 +101,20 @@ def free_form(command: str, wanted: Wanted) -> LaunchCommand:
         "drafter": wanted.drafter or "",
         "draft_length": "" if wanted.draft_length is None else str(wanted.draft_length),
     }
-    return LaunchCommand((*split(command, values), *wanted.args), {})
+    places = re.compile("{(" + "|".join(values) + ")}")
+    words = [
+        places.sub(lambda place: values[place[1]], word)
+        for word in _words("--launch-command", command)
+    ]
+    return LaunchCommand((*words, *wanted.args), {})
+
+
+def _words(option: str, command: str) -> Sequence[str]:
+    """Return a command as words, quotes read as a shell reads them."""
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise CallError(f"{option}: {str(error).lower()}") from error
 
 
 def _check_method(wanted: Wanted) -> None:
@@ -93,6 +123,8 @@ def _check_method(wanted: Wanted) -> None:
         if wanted.drafter is not None:
             raise CallError("--drafter: method 'none' has no drafter; choose another --method")
         return
+    if wanted.drafter is not None and method in DRAFTS_FROM_TEXT:
+        raise CallError(f"--drafter: {method} drafts from the text and has no model of its own")
     if wanted.draft_length is None:
         raise CallError(f"--draft-length is needed: how many tokens does {method} draft per step?")
     if method in NEEDS_DRAFTER and wanted.drafter is None:
@@ -100,9 +132,14 @@ def _check_method(wanted: Wanted) -> None:
 
 
 def _vllm(wanted: Wanted, method: str) -> LaunchCommand:
-    argv = ["--model", wanted.model, "--host", HOST, "--port", str(wanted.port)]
-    argv += ["--per-request-spec-decode-metrics", "detailed", "--no-enable-prefix-caching"]
+    # vLLM 0.32: vllm/engine/arg_utils.py; the methods are in vllm/config/speculative.py.
+    # `vllm serve` takes the model by its place, the older vllm.entrypoints.openai.api_server not.
+    by_place = wanted.program is None or wanted.program.endswith(" serve")
+    argv = [wanted.model] if by_place else ["--model", wanted.model]
+    argv += ["--host", HOST, "--port", str(wanted.port), "--no-enable-prefix-caching"]
     if method:
+        # Refused without speculation ("requires speculative decoding to be enabled").
+        argv += ["--per-request-spec-decode-metrics", "detailed"]
         config: dict[str, Any] = {"method": method, "num_speculative_tokens": wanted.draft_length}
         if method == "ngram":
             config |= {"prompt_lookup_max": 4, "prompt_lookup_min": 2}
@@ -113,23 +150,28 @@ def _vllm(wanted: Wanted, method: str) -> LaunchCommand:
 
 
 def _sglang(wanted: Wanted, algorithm: str) -> LaunchCommand:
+    # SGLang 0.5.23: sglang/srt/server_args.py; how the numbers go together is in _handle_ngram and
+    # _handle_eagle_family.
     argv = ["--model-path", wanted.model, "--host", HOST, "--port", str(wanted.port)]
     argv += ["--disable-radix-cache", "--enable-metrics"]
     length = wanted.draft_length or 0
-    if algorithm == "NGRAM":
-        argv += ["--speculative-num-draft-tokens", str(length + 1)]
-    elif algorithm:
-        # A chain: one candidate per position, and the tokens to verify are the draft's and one.
-        argv += ["--speculative-num-steps", str(length), "--speculative-eagle-topk", "1"]
-        argv += ["--speculative-num-draft-tokens", str(length + 1)]
     if algorithm:
+        # The tokens to verify are the draft's and one.
         argv += ["--speculative-algorithm", algorithm]
+        argv += ["--speculative-num-draft-tokens", str(length + 1)]
+    if algorithm == "NGRAM":
+        # Its own breadth of 10 spends these tokens on a tree, which is hardly deep.
+        argv += ["--speculative-ngram-max-bfs-breadth", "1"]
+    elif algorithm:
+        argv += ["--speculative-num-steps", str(length), "--speculative-eagle-topk", "1"]
     if wanted.drafter is not None:
         argv += ["--speculative-draft-model-path", wanted.drafter]
     return LaunchCommand(tuple(argv), {})
 
 
 def _tensorrt_llm(wanted: Wanted, kind: str) -> LaunchCommand:
+    # TensorRT-LLM 1.2: tensorrt_llm/commands/serve.py; the options are in llmapi/llm_args.py
+    # (TorchLlmArgs and the classes named ...DecodingConfig).
     argv = [wanted.model, "--host", HOST, "--port", str(wanted.port)]
     argv += ["--extra_llm_api_options", "{files}/options.yaml"]
     options: dict[str, Any] = {
@@ -156,26 +198,36 @@ def _trt_draft(wanted: Wanted, kind: str) -> dict[str, Any]:
 
 
 def _llama_cpp(wanted: Wanted, kind: str) -> LaunchCommand:
-    argv = ["-m", wanted.model, "--host", HOST, "--port", str(wanted.port), "--metrics"]
+    # llama.cpp of mid-2026: common/arg.cpp; the kinds are in common/speculative.cpp.  Its prefix
+    # cache is switched off in each request.
+    argv = ["-m" if _is_file(wanted.model) else "--hf-repo", wanted.model]
+    argv += ["--host", HOST, "--port", str(wanted.port), "--metrics"]
     if kind:
         argv += ["--spec-type", kind]
     if kind == "ngram-simple":
-        # Its own length of match, 12 tokens, finds next to nothing in ordinary answers.
-        argv += ["--spec-ngram-simple-size-n", "4"]
+        # Its own length of match, 12 tokens, finds next to nothing in ordinary answers, and a match
+        # longer than the draft never drafts at all.
+        argv += ["--spec-ngram-simple-size-n", str(min(4, wanted.draft_length or 4))]
         argv += ["--spec-ngram-simple-size-m", str(wanted.draft_length)]
     elif kind:
         argv += ["--spec-draft-n-max", str(wanted.draft_length)]
     if wanted.drafter is not None:
-        argv += ["-md", wanted.drafter]
+        argv += ["-md" if _is_file(wanted.drafter) else "--hf-repo-draft", wanted.drafter]
     return LaunchCommand(tuple(argv), {})
+
+
+def _is_file(model: str) -> bool:
+    """Return whether this names a file; a hub id is OWNER/NAME."""
+    return model.endswith(".gguf") or model.startswith(("/", ".", "~"))
 
 
 Methods = Mapping[str, str]
 Template = Callable[[Wanted, str], LaunchCommand]
 
 NEEDS_DRAFTER = ("draft_model", "eagle", "eagle3", "medusa")
+DRAFTS_FROM_TEXT = ("ngram", "suffix")
 PROGRAMS: dict[str, tuple[str, ...]] = {
-    "vllm": ("python3", "-m", "vllm.entrypoints.openai.api_server"),
+    "vllm": ("vllm", "serve"),
     "sglang": ("python3", "-m", "sglang.launch_server"),
     "tensorrt_llm": ("trtllm-serve",),
     "llama_cpp": ("llama-server",),
@@ -212,10 +264,9 @@ TEMPLATES: dict[str, tuple[Methods, Template]] = {
             "none": "",
             "ngram": "NGram",
             "draft_model": "Draft_Target",
-            "eagle": "Eagle",
             "eagle3": "Eagle3",
             "mtp": "MTP",
-            "medusa": "Medusa",
+            # The backend that serves checkpoints takes "Eagle" for "Eagle3" and has no "Medusa".
         },
         _tensorrt_llm,
     ),
