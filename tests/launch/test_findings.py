@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from speedbench.engines import About
 from speedbench.launch.findings import Asked, Finding, Said, findings, input_finding
@@ -166,17 +165,16 @@ def test_acceptance_that_collapses_above_temperature_0_fails() -> None:
     assert found(said, asked(sampled=mild))["temperature"].verdict == "pass"
 
 
-@given(st.integers(0, 10_000))
-def test_equal_acceptance_is_rarely_called_a_difference(seed: int) -> None:
-    """Answers that part by rounding: other counts from the same distribution."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    one, other = (
-        tuple(answer(rng.binomial(4, 0.4, size=12).tolist()) for _ in range(N)) for _ in range(2)
-    )
-    checks = found(SAID, asked(alone=one, again=one[:2], together=other))
-    assert checks["concurrency"].verdict == "pass"
+def test_equal_acceptance_is_hardly_ever_called_a_difference() -> None:
+    """Answers that part by rounding: other counts from the same distribution, 1,000 servers."""
+    rng = np.random.default_rng(20_261_124)
+    alarms = 0
+    for _ in range(1000):
+        accepted = rng.binomial(4, 0.4, size=(2, N, 12)).tolist()
+        one, other = (tuple(answer(counts) for counts in prompts) for prompts in accepted)
+        checks = found(SAID, asked(alone=one, again=one[:2], together=other))
+        alarms += checks["concurrency"].verdict != "pass"
+    assert alarms <= 2
 
 
 def test_a_second_bos_is_told_by_the_input_count() -> None:

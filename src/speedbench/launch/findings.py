@@ -21,8 +21,12 @@ CAUTION: Verdict = "caution"
 FAIL: Verdict = "fail"
 UNKNOWN: Verdict = "cannot tell"
 
-STANDARD_ERRORS = 4.0
-"""A difference of acceptance counts only beyond so many standard errors, and beyond `MATTERS`."""
+STANDARD_ERRORS = 6.0
+"""A difference of acceptance counts only beyond so many standard errors, and beyond `MATTERS`.
+
+With eight prompts the ratio follows Student's t with 7 degrees of freedom, which passes 6 once in
+2,000 times.
+"""
 MATTERS = 0.2
 COLLAPSED = 0.25
 CONSTANT_METHODS = ("draft_model", "eagle", "eagle3", "mtp", "medusa")
