@@ -67,7 +67,7 @@ class Finished:
         lines = [
             line
             for line in self.stderr.splitlines()
-            if not line.startswith(("writing to ", "preflight, "))
+            if not line.startswith(("writing to ", "preflight, ", "waiting for "))
         ]
         assert len(lines) == 1, self.stderr
         assert lines[0].startswith("speedbench: ")

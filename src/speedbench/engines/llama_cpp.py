@@ -38,7 +38,14 @@ from speedbench.engines.llama_steps import (
     groups_of,
     steps_of,
 )
-from speedbench.engines.openai import Count, Message, completion_messages, json_of
+from speedbench.engines.openai import (
+    Count,
+    Message,
+    completion_messages,
+    conversation,
+    json_of,
+    tokens_of,
+)
 from speedbench.engines.protocol import About, StreamError
 from speedbench.records import (
     Chunk,
@@ -82,9 +89,7 @@ class LlamaCppEngine:
             body["return_tokens"] = True
             return HttpCall(path="/completion", body=msgspec.json.encode(body))
         body |= {"model": model, "max_tokens": sampling.max_tokens}
-        body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
-        if request.template_args:
-            body["chat_template_kwargs"] = request.template_args
+        body |= conversation(request)
         return HttpCall(path="/v1/chat/completions", body=msgspec.json.encode(body))
 
     def decode(self, request: Request, events: Sequence[Event]) -> Response:
@@ -151,7 +156,7 @@ class LlamaCppEngine:
 
     def token_ids(self, body: bytes) -> tuple[int, ...]:
         """Read the answer of ``/tokenize``."""
-        return json_of(body, _Tokens).tokens
+        return tokens_of(body)
 
 
 class _Delta(msgspec.Struct, frozen=True):
@@ -207,10 +212,6 @@ class _Slot(msgspec.Struct, frozen=True):
 
 class _Slots(msgspec.Struct, frozen=True, array_like=True):
     first: _Slot = _Slot()
-
-
-class _Tokens(msgspec.Struct, frozen=True):
-    tokens: tuple[Count, ...]
 
 
 def _is_last(message: _Message) -> bool:

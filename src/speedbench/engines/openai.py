@@ -35,7 +35,7 @@ class OpenAIEngine:
         sampling = request.sampling
         body: dict[str, Any] = {
             "model": model,
-            "messages": [{"role": role, "content": text} for role, text in request.messages],
+            **conversation(request),
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "seed": sampling.seed,
@@ -111,6 +111,28 @@ class _Message(Message, frozen=True, kw_only=True):
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    tokens: tuple[Count, ...]
+
+
+def conversation(request: Request) -> dict[str, Any]:
+    """Return what a chat completion asks: the messages, and what their template is told.
+
+    ``chat_template_kwargs`` is vLLM's name for it, which SGLang, TensorRT-LLM and llama.cpp share.
+    """
+    body: dict[str, Any] = {
+        "messages": [{"role": role, "content": text} for role, text in request.messages]
+    }
+    if request.template_args:
+        body["chat_template_kwargs"] = request.template_args
+    return body
+
+
+def tokens_of(body: bytes) -> tuple[int, ...]:
+    """Return the ids in the answer of ``/tokenize``, the same on vLLM, SGLang and llama.cpp."""
+    return json_of(body, _Tokens).tokens
 
 
 def json_of(body: bytes, kind: type[AnyStruct]) -> AnyStruct:

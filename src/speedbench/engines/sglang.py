@@ -26,7 +26,13 @@ from typing import Any
 
 import msgspec
 
-from speedbench.engines.openai import Count, completion_messages, json_of
+from speedbench.engines.openai import (
+    Count,
+    completion_messages,
+    conversation,
+    json_of,
+    tokens_of,
+)
 from speedbench.engines.protocol import About
 from speedbench.engines.sglang_answer import SGLangAnswer, SGLangMessage
 from speedbench.records import Event, HttpCall, Request, Response
@@ -58,7 +64,7 @@ class SGLangEngine:
             return HttpCall(path="/generate", body=msgspec.json.encode(body))
         body = {
             "model": model,
-            "messages": [{"role": role, "content": text} for role, text in request.messages],
+            **conversation(request),
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "frequency_penalty": sampling.frequency_penalty,
@@ -67,8 +73,6 @@ class SGLangEngine:
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
             "return_spec_tokens_details": True,
         }
-        if request.template_args:
-            body["chat_template_kwargs"] = request.template_args
         return HttpCall(path="/v1/chat/completions", body=msgspec.json.encode(body))
 
     def decode(self, request: Request, events: Sequence[Event]) -> Response:
@@ -107,7 +111,7 @@ class SGLangEngine:
 
     def token_ids(self, body: bytes) -> tuple[int, ...]:
         """Read the answer of ``/tokenize``."""
-        return json_of(body, _Tokens).tokens
+        return tokens_of(body)
 
 
 class _Info(msgspec.Struct, frozen=True):

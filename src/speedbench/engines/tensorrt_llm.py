@@ -26,7 +26,14 @@ import msgspec
 
 from speedbench.engines.counters import Counters
 from speedbench.engines.evidence import Evidence, steps_from_count, steps_from_histogram
-from speedbench.engines.openai import Count, Message, Usage, completion_messages, json_of
+from speedbench.engines.openai import (
+    Count,
+    Message,
+    Usage,
+    completion_messages,
+    conversation,
+    json_of,
+)
 from speedbench.engines.protocol import About, StreamError
 from speedbench.records import (
     Chunk,
@@ -74,9 +81,7 @@ class TensorRTLLMEngine:
         if request.input_ids is not None:
             body |= {"prompt": request.input_ids, "detokenize": False}
             return HttpCall(path="/v1/completions", body=msgspec.json.encode(body))
-        body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
-        if request.template_args:
-            body["chat_template_kwargs"] = request.template_args
+        body |= conversation(request)
         return HttpCall(path="/v1/chat/completions", body=msgspec.json.encode(body))
 
     def decode(self, request: Request, events: Sequence[Event]) -> Response:

@@ -19,7 +19,15 @@ import msgspec
 
 from speedbench.engines.counters import Counters
 from speedbench.engines.evidence import Evidence, steps_from_histogram, steps_from_lists
-from speedbench.engines.openai import Count, Message, Usage, completion_messages, json_of
+from speedbench.engines.openai import (
+    Count,
+    Message,
+    Usage,
+    completion_messages,
+    conversation,
+    json_of,
+    tokens_of,
+)
 from speedbench.engines.protocol import About, StreamError
 from speedbench.records import (
     Chunk,
@@ -66,9 +74,7 @@ class VLLMEngine:
         if request.input_ids is not None:
             body["prompt"] = request.input_ids
             return HttpCall(path="/v1/completions", body=msgspec.json.encode(body))
-        body["messages"] = [{"role": role, "content": text} for role, text in request.messages]
-        if request.template_args:
-            body["chat_template_kwargs"] = request.template_args
+        body |= conversation(request)
         return HttpCall(path="/v1/chat/completions", body=msgspec.json.encode(body))
 
     def decode(self, request: Request, events: Sequence[Event]) -> Response:
@@ -133,7 +139,7 @@ class VLLMEngine:
 
     def token_ids(self, body: bytes) -> tuple[int, ...]:
         """Read the answer of ``/tokenize``."""
-        return json_of(body, _Tokens).tokens
+        return tokens_of(body)
 
 
 class _Spec(msgspec.Struct, frozen=True):
@@ -191,10 +197,6 @@ class _Model(msgspec.Struct, frozen=True):
 
 class _Models(msgspec.Struct, frozen=True):
     data: tuple[_Model, ...]
-
-
-class _Tokens(msgspec.Struct, frozen=True):
-    tokens: tuple[Count, ...]
 
 
 def _chunk(at_ns: int, choice: _Choice) -> Chunk | None:
