@@ -211,11 +211,15 @@ def step_gaps(columns: RunColumns) -> Iterator[Figure]:
 
     Only where chunks and the engine's step counts line up, so that each step has a stamp: its time
     is the gap since the chunk before it.  The first decode step is left out, because what lies
-    before it is the prefill's chunk, and so are steps that the engine itself has timed.
+    before it is the prefill's chunk, and so are steps that the engine itself has timed, and those
+    that came in one read with a neighbour and have its stamp.
     """
     table = columns.step_table.filter(pl.col("seconds").is_nan() & pl.col("accepted").is_not_null())
-    gap_s = (pl.col("ended_ns") - pl.col("ended_ns").shift(1).over("row")) * 1e-9
-    table = table.sort("row", "step").with_columns(gap_s=gap_s).drop_nulls("gap_s")
+    since, until = (pl.col("ended_ns").diff().over("row"), pl.col("ended_ns").diff(-1).over("row"))
+    table = table.sort("row", "step").with_columns(gap_s=since * 1e-9, until=until)
+    table = table.filter(
+        (pl.col("gap_s") > 0) & (pl.col("until").is_null() | (pl.col("until") < 0))
+    )
     table = table.filter(pl.Series(columns.sent_once)[table["row"]])
     if not len(table):
         return

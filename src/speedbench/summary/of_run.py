@@ -60,7 +60,7 @@ def of_run(
     account = evidence.account(columns, server)
     return Summary(
         kind="run",
-        title=f"{engine['model']} on {dataset['name']}",
+        title=f"{_short(engine['model'])} on {dataset['name']}",
         estimates=rows,
         counts=counts(trace, dataset),
         facts={
@@ -76,6 +76,11 @@ def of_run(
             *resumed(trace),
         ],
     )
+
+
+def _short(model: str) -> str:
+    """Return a model's name without the directories that lead to it; a hub id is left as it is."""
+    return model.rpartition("/")[2] if model.startswith(("/", ".")) else model
 
 
 def _steady(columns: RunColumns) -> dict[str, Any]:
