@@ -41,6 +41,8 @@ MASK = "***"
 _FAILURES = re.compile(r"\d+|\d+(\.\d+)?%")
 AS_SERVED = "as_served"
 """The method of a server of which nothing is said: whatever it does, it does."""
+MESSAGES = "none"
+"""The tokenizer of a run whose prompts go out as messages, whatever is on this machine."""
 SERVER_METHODS = (
     "none",
     "ngram",

@@ -13,7 +13,14 @@ from typing import Any
 import aiohttp
 
 from speedbench import launch, load
-from speedbench.config import AS_SERVED, EmbeddedConfig, LaunchConfig, RunConfig, ServerConfig
+from speedbench.config import (
+    AS_SERVED,
+    MESSAGES,
+    EmbeddedConfig,
+    LaunchConfig,
+    RunConfig,
+    ServerConfig,
+)
 from speedbench.engines import About, Engine, engine
 from speedbench.engines.embedded.models import demo_pair_path, pair_facts
 from speedbench.errors import EngineError
@@ -138,7 +145,7 @@ def _tokenizer(
 
     Without --tokenizer it is that of the served model, where its directory is on this machine.
     """
-    if not adapter.takes_token_ids:
+    if not adapter.takes_token_ids or server.tokenizer == MESSAGES:
         return None
     source = server.tokenizer
     if source is None:

@@ -48,6 +48,9 @@ class Method:
             load={"max_failures": "100%", "timeouts": {"total_timeout": 0.05}, "warm_up": 0},
             preflight="off",
         )
+        self.messages = server.run(
+            directory / "messages", engine={"tokenizer": "none"}, preflight="off"
+        )
         self.after = server.run(directory / "after", data={"num_prompts": 11}, preflight="off")
 
 
@@ -128,6 +131,16 @@ def test_a_second_turn_is_the_first_with_the_engines_own_answer(method: Method) 
     grown = longer["n_input_tokens"] - longer["n_input_tokens_first"]
     assert (grown >= longer["n_output_tokens_first"]).all()
     assert method.turns.evidence["server"].get("agree", True)
+
+
+def test_messages_are_read_as_the_ids_that_we_would_have_sent(method: Method) -> None:
+    """The chat route: vLLM's template and tokenizer against ours, by what comes of them."""
+    by_ids = method.runs[1].trace.requests.sort("request_id")
+    by_messages = method.messages.trace.requests.sort("request_id")
+    for column in ("n_input_tokens", "output_ids", "n_drafted", "n_accepted"):
+        assert by_messages[column].to_list() == by_ids[column].to_list(), column
+    assert (by_messages["input_hash"] != by_ids["input_hash"]).all()
+    assert method.messages.evidence["tiers"] == method.runs[1].evidence["tiers"]
 
 
 def test_an_aborted_request_costs_itself_alone(method: Method, baseline: Measured) -> None:

@@ -101,7 +101,8 @@ def run(
     tokenizer
         The served model's tokenizer, a directory or a hub id: prompts are sent as token ids.
         Default: that of the model, if its directory is on this machine; else prompts are sent as
-        messages, and the server's tokenizer decides what the model reads.
+        messages, and the server's tokenizer decides what the model reads. none: as messages in any
+        case.
     tokenizer_revision
         Branch, tag or commit of a hub id.
     trust_remote_code
