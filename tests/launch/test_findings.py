@@ -154,6 +154,20 @@ def test_acceptance_that_falls_with_concurrency_fails() -> None:
     assert "must not depend on load" in finding.sentence
 
 
+def test_for_equal_answers_a_fault_in_some_prompts_is_enough() -> None:
+    """Where the tokens are the same, prompts that differ much from each other hide nothing."""
+    tokens = tuple(Chunk(at_ns=i, n_tokens=1, token_ids=(i,)) for i in range(20))
+    alone = tuple(answer([4, 4, 4, 3] if i < 3 else [0] * 16, chunks=tokens) for i in range(N))
+    many = tuple(answer([0] * 19 if i < 3 else [0] * 16, chunks=tokens) for i in range(N))
+    finding = found(SAID, asked(alone=alone, again=alone[:2], together=many))["concurrency"]
+    assert finding.verdict == "fail"
+    assert "in 8 answers that are the same token by token" in finding.sentence
+    # A drafter that rounds otherwise in a batch: one token more here and there.
+    near = tuple(answer([4, 4, 4, 2, 0] if i < 2 else [0] * 16, chunks=tokens) for i in range(N))
+    same = found(SAID, asked(alone=near, again=near[:2], together=(*alone[:2], *near[2:])))
+    assert same["concurrency"].verdict == "pass"
+
+
 def test_acceptance_that_collapses_above_temperature_0_fails() -> None:
     """.445 at temperature 0 and .015 at .05, as vLLM's CPU builds to 0.32."""
     said = msgspec.structs.replace(SAID, temperature=0.05)

@@ -9,6 +9,7 @@ from tests.real_engines.comparing import compared
 from tests.real_engines.conftest import DRAFT_LENGTH, Figures, Measured, Serve
 
 METHODS = ("none", "ngram", "draft_model", "eagle3")
+MATTERS = 0.2
 JOINT = (0.9, 0.7, 0.4, 0.2)
 """What ``--spec-synth-rates`` is told: P(at least i accepted), for i = 1, 2, 3, 4."""
 
@@ -28,7 +29,8 @@ def test_every_account_of_a_method_agrees(
     figures: Figures,
 ) -> None:
     with serve("llama_cpp", method) as server:
-        run = server.run(tmp_path / "run")
+        run = server.run(tmp_path / "run", preflight="warn")
+        loaded = server.run(tmp_path / "c8", load={"concurrency": 8}, preflight="off")
     table = run.trace.requests
     found = compared(baseline, run)
     figures.add(
@@ -46,6 +48,12 @@ def test_every_account_of_a_method_agrees(
     assert not found.unexplained
     checks = {f["check"]: f["verdict"] for f in run.manifest.preflight}
     assert checks["tokenizer"] == checks["input"] == checks["temperature 0"] == "pass"
+    # The preflight says beforehand what the two loads show: EAGLE3 drafts worse in a batch there.
+    figures.add("llama_cpp", f"{method} at concurrency 8", loaded)
+    if method in ("draft_model", "eagle3"):
+        alone, together = (r.value("acceptance_share") for r in (run, loaded))
+        depends = abs(alone - together) > MATTERS * max(alone, together)
+        assert checks["concurrency"] == ("fail" if depends else "pass"), (alone, together)
 
 
 def test_the_estimators_recover_the_rates_that_the_server_was_told(

@@ -28,6 +28,8 @@ With eight prompts the ratio follows Student's t with 7 degrees of freedom, whic
 2,000 times.
 """
 MATTERS = 0.2
+FEWEST = 10
+"""Accepted tokens by which equal answers must differ at least before a share of them counts."""
 COLLAPSED = 0.25
 CONSTANT_METHODS = ("draft_model", "eagle", "eagle3", "mtp", "medusa")
 """Methods that draft their full length in every step, or nearly; others draft when they can."""
@@ -254,18 +256,38 @@ def _stream_interval(asked: Asked) -> Finding:
 def _concurrency(asked: Asked) -> Finding:
     check = "concurrency"
     said = f"1 and {asked.n_together} requests at a time"
-    compared = _compared(asked.alone, asked.together)
+    pairs = list(zip(asked.alone, asked.together, strict=True))
+    same = [pair for pair in pairs if content(pair[0]) == content(pair[1])]
+    # The same tokens were drafted for: what differs between them is no chance.
+    alike = len(same) * 2 >= len(pairs) > 0
+    one, many = zip(*(same if alike else pairs), strict=True) if pairs else ((), ())
+    compared = _compared(one, many)
     if compared is None:
         sentence = f"acceptance at {said} cannot be compared: it is not told"
         return Finding(check=check, verdict=UNKNOWN, sentence=sentence)
-    one, many, differs = compared
+    alone, together, differs = compared
+    if alike:
+        differs = _differs_for_equal_answers(one, many)
     sentence = (
-        f"acceptance at temperature 0 is {one:.3f} and {many:.3f} of drafted tokens at {said}"
+        f"acceptance at temperature 0 is {alone:.3f} and {together:.3f} of drafted tokens at {said}"
     )
     if not differs:
         return Finding(check=check, verdict=PASS, sentence=sentence)
+    if alike:
+        sentence += f", in {len(same)} answers that are the same token by token"
     sentence += ": it must not depend on load, so the engine's drafting is at fault there"
     return Finding(check=check, verdict=FAIL, sentence=sentence)
+
+
+def _differs_for_equal_answers(one: Sequence[Response], other: Sequence[Response]) -> bool:
+    """Return whether acceptance differs by more than rounding in a drafter could make it."""
+    sums = []
+    for answers in (one, other):
+        counts = [counts_of(response) for response in answers]
+        sums.append((sum(c.accepted or 0 for c in counts), sum(c.drafted or 0 for c in counts)))
+    (a, drafted_a), (b, drafted_b) = sums
+    shares = a / drafted_a, b / drafted_b
+    return abs(a - b) >= FEWEST and abs(shares[0] - shares[1]) > MATTERS * max(shares)
 
 
 def _temperature(said: Said, asked: Asked) -> Finding:
