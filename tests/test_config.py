@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -84,3 +85,21 @@ def test_cells_have_names_of_their_own() -> None:
         for repeat in (0, 1)
     }
     assert len(names) == 36
+
+
+def test_a_key_among_launch_arguments_is_written_down_nowhere() -> None:
+    config = validated(
+        {
+            "engine": {
+                "engine": "vllm",
+                "model": "m",
+                "launch": {
+                    "args": ["--api-key", "sesame", "--hf-token=sesame", "--max-model-len", "8"],
+                    "command": "serve --port {port} --api-key sesame",
+                },
+            }
+        }
+    )
+    written = json.dumps(config.model_dump(mode="json"))
+    assert "sesame" not in written
+    assert "--max-model-len" in written

@@ -7,6 +7,7 @@ command line.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -38,6 +39,7 @@ PREFLIGHTS = ("stop", "warn", "off")
 """What happens when a server is not what it is said to be."""
 FAILURES_FORGIVEN = 10
 MASK = "***"
+_NAMES_A_KEY = re.compile(r"^-.*(key|token|secret|password)$", re.IGNORECASE)
 _FAILURES = re.compile(r"\d+|\d+(\.\d+)?%")
 AS_SERVED = "as_served"
 """The method of a server of which nothing is said: whatever it does, it does."""
@@ -114,6 +116,14 @@ class LaunchConfig(_Frozen):
     program: str | None = None
     command: str | None = None
     timeout: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1800.0
+
+    @field_serializer("args")
+    def _args_without_secrets(self, args: tuple[str, ...]) -> list[str]:
+        return public_words(args)
+
+    @field_serializer("command")
+    def _command_without_secrets(self, command: str | None) -> str | None:
+        return None if command is None else " ".join(public_words(command.split(" ")))
 
 
 class ServerConfig(_Frozen):
@@ -346,6 +356,24 @@ class RunConfig(_Frozen):
     def sampling_record(self) -> Sampling:
         """The sampling parameters as they go into every request."""
         return Sampling(**self.sampling.model_dump(), seed=self.seed)
+
+
+def public_words(words: Sequence[str]) -> list[str]:
+    """Return the words of a command without the values of options that name a key.
+
+    >>> public_words(["serve", "--api-key", "sesame", "--hf-token=sesame", "--max-tokens", "8"])
+    ['serve', '--api-key', '***', '--hf-token=***', '--max-tokens', '8']
+    """
+    shown: list[str] = []
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if shown and _NAMES_A_KEY.search(shown[-1]) and not word.startswith("-"):
+            shown.append(MASK)
+        elif equals and _NAMES_A_KEY.search(name):
+            shown.append(f"{name}={MASK}")
+        else:
+            shown.append(word)
+    return shown
 
 
 def public_url(url: str) -> str:

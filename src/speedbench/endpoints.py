@@ -20,6 +20,7 @@ from speedbench.config import (
     LaunchConfig,
     RunConfig,
     ServerConfig,
+    public_words,
 )
 from speedbench.engines import About, Engine, engine
 from speedbench.engines.embedded.models import demo_pair_path, pair_facts
@@ -210,6 +211,7 @@ def _start_server(
         word if word == other else word.replace(str(port), "{port}")
         for word, other in zip(command.argv, elsewhere, strict=True)
     ]
+    words = public_words(words)
     return url, {"launched": words, "environment": dict(command.env), "files": dict(command.files)}
 
 

@@ -88,7 +88,8 @@ def from_directory(
     template = _template(directory, config)
     if trust_remote_code:
         encoder: _Fast | _Remote = _Remote(directory)
-        tokenizer_hash = _hash(b"".join(_bytes(path) for path in sorted(directory.iterdir())))
+        files = {path for pattern in FILES + SLOW_FILES for path in directory.glob(pattern)}
+        tokenizer_hash = _hash(b"".join(_bytes(path) for path in sorted(files)))
     else:
         raw = _read(directory / "tokenizer.json")
         encoder = _Fast(_tokenizer(directory, raw))
