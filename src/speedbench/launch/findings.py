@@ -6,14 +6,21 @@ measured is not what was asked for) or `UNKNOWN`, which is no pass.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from speedbench.engines import About
-from speedbench.records import Counts, Request, Response
+from speedbench.launch.answers import (
+    MATTERS,
+    compared,
+    content,
+    counts_of,
+    equal_answers_differ,
+    first_difference,
+)
+from speedbench.records import Request, Response
 
 Verdict = Literal["pass", "caution", "fail", "cannot tell"]
 PASS: Verdict = "pass"
@@ -21,15 +28,6 @@ CAUTION: Verdict = "caution"
 FAIL: Verdict = "fail"
 UNKNOWN: Verdict = "cannot tell"
 
-STANDARD_ERRORS = 6.0
-"""A difference of acceptance counts only beyond so many standard errors, and beyond `MATTERS`.
-
-With eight prompts the ratio follows Student's t with 7 degrees of freedom, which passes 6 once in
-2,000 times.
-"""
-MATTERS = 0.2
-FEWEST = 10
-"""Accepted tokens by which equal answers must differ at least before a share of them counts."""
 COLLAPSED = 0.25
 CONSTANT_METHODS = ("draft_model", "eagle", "eagle3", "mtp", "medusa")
 """Methods that draft their full length in every step, or nearly; others draft when they can."""
@@ -101,24 +99,6 @@ def no_evidence(said: Said) -> Finding:
         "that tell"
     )
     return Finding(check="speculation", verdict=UNKNOWN, sentence=sentence)
-
-
-def counts_of(response: Response) -> Counts:
-    """Return what was drafted and accepted in one answer; None where that is not told.
-
-    >>> counts_of(Response(chunks=())).drafted is None
-    True
-    """
-    if response.counts is not None and response.counts.drafted is not None:
-        return response.counts
-    steps = response.steps
-    if not steps or any(step.drafted is None or step.accepted is None for step in steps):
-        return Counts()
-    return Counts(
-        drafts=sum(bool(step.drafted) for step in steps),
-        drafted=sum(step.drafted or 0 for step in steps),
-        accepted=sum(step.accepted or 0 for step in steps),
-    )
 
 
 def _version(about: About) -> Finding:
@@ -261,13 +241,13 @@ def _concurrency(asked: Asked) -> Finding:
     # The same tokens were drafted for: what differs between them is no chance.
     alike = len(same) * 2 >= len(pairs) > 0
     one, many = zip(*(same if alike else pairs), strict=True) if pairs else ((), ())
-    compared = _compared(one, many)
-    if compared is None:
+    found = compared(one, many)
+    if found is None:
         sentence = f"acceptance at {said} cannot be compared: it is not told"
         return Finding(check=check, verdict=UNKNOWN, sentence=sentence)
-    alone, together, differs = compared
+    alone, together, differs = found
     if alike:
-        differs = _differs_for_equal_answers(one, many)
+        differs = equal_answers_differ(one, many)
     sentence = (
         f"acceptance at temperature 0 is {alone:.3f} and {together:.3f} of drafted tokens at {said}"
     )
@@ -279,24 +259,13 @@ def _concurrency(asked: Asked) -> Finding:
     return Finding(check=check, verdict=FAIL, sentence=sentence)
 
 
-def _differs_for_equal_answers(one: Sequence[Response], other: Sequence[Response]) -> bool:
-    """Return whether acceptance differs by more than rounding in a drafter could make it."""
-    sums = []
-    for answers in (one, other):
-        counts = [counts_of(response) for response in answers]
-        sums.append((sum(c.accepted or 0 for c in counts), sum(c.drafted or 0 for c in counts)))
-    (a, drafted_a), (b, drafted_b) = sums
-    shares = a / drafted_a, b / drafted_b
-    return abs(a - b) >= FEWEST and abs(shares[0] - shares[1]) > MATTERS * max(shares)
-
-
 def _temperature(said: Said, asked: Asked) -> Finding:
     check = "temperature"
-    compared = _compared(asked.alone, asked.sampled)
-    if compared is None:
+    found = compared(asked.alone, asked.sampled)
+    if found is None:
         sentence = "acceptance at the run's temperature cannot be compared: it is not told"
         return Finding(check=check, verdict=UNKNOWN, sentence=sentence)
-    greedy, sampled, differs = compared
+    greedy, sampled, differs = found
     sentence = (
         f"acceptance is {greedy:.3f} of drafted tokens at temperature 0 and {sampled:.3f} at "
         f"{said.temperature:g}"
@@ -307,62 +276,6 @@ def _temperature(said: Said, asked: Asked) -> Finding:
         sentence += ": it collapses, as where sampling parameters are not read right"
         return Finding(check=check, verdict=FAIL, sentence=sentence)
     return Finding(check=check, verdict=CAUTION, sentence=sentence)
-
-
-def _compared(
-    one: Sequence[Response], other: Sequence[Response]
-) -> tuple[float, float, bool] | None:
-    """Return the accepted share in two sets of answers to the same prompts, and if they differ.
-
-    The standard error is the jackknife's over prompts, of the difference: answers to one prompt are
-    alike in both.
-    """
-    pairs = []
-    for a, b in zip(one, other, strict=True):
-        first, second = counts_of(a), counts_of(b)
-        if None in (first.drafted, first.accepted, second.drafted, second.accepted):
-            return None
-        pairs.append(
-            (first.accepted or 0, first.drafted or 0, second.accepted or 0, second.drafted or 0)
-        )
-    shares = _shares(pairs)
-    if shares is None:
-        return None
-    left_out = [_shares(pairs[:i] + pairs[i + 1 :]) for i in range(len(pairs))]
-    differences = [s[0] - s[1] for s in left_out if s is not None]
-    n = len(differences)
-    if n < 2:
-        return (*shares, False)
-    mean = sum(differences) / n
-    error = math.sqrt((n - 1) / n * sum((d - mean) ** 2 for d in differences))
-    gap = abs(shares[0] - shares[1])
-    return (*shares, gap > STANDARD_ERRORS * error and gap > MATTERS * max(shares))
-
-
-def _shares(pairs: Sequence[tuple[int, int, int, int]]) -> tuple[float, float] | None:
-    sums = [sum(column) for column in zip(*pairs, strict=True)] or [0, 0, 0, 0]
-    if not sums[1] or not sums[3]:
-        return None
-    return sums[0] / sums[1], sums[2] / sums[3]
-
-
-def content(response: Response) -> Sequence[int] | str:
-    """Return the ids of an answer, or its text where ids are not known."""
-    if all(chunk.token_ids is not None for chunk in response.chunks):
-        return [token for chunk in response.chunks for token in chunk.token_ids or ()]
-    return "".join(chunk.text for chunk in response.chunks)
-
-
-def first_difference(one: Sequence[object], other: Sequence[object]) -> int | None:
-    """Return the index at which two sequences part; None where they are the same.
-
-    >>> first_difference([1, 2, 3], [1, 5]), first_difference("ab", "abc"), first_difference("", "")
-    (1, 2, None)
-    """
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return None if len(one) == len(other) else min(len(one), len(other))
 
 
 def tokenizer_finding(
