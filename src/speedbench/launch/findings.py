@@ -78,7 +78,7 @@ def findings(said: Said, about: About, asked: Asked) -> list[Finding]:
         _limit(said, asked),
         _prefix_cache(asked),
         _stream_interval(asked),
-        _concurrency(asked),
+        _concurrency(said, asked),
     ]
     if asked.sampled:
         found.append(_temperature(said, asked))
@@ -233,9 +233,9 @@ def _stream_interval(asked: Asked) -> Finding:
     return Finding(check=check, verdict=PASS, sentence=sentence)
 
 
-def _concurrency(asked: Asked) -> Finding:
+def _concurrency(said: Said, asked: Asked) -> Finding:
     check = "concurrency"
-    said = f"1 and {asked.n_together} requests at a time"
+    loads = f"1 and {asked.n_together} requests at a time"
     pairs = list(zip(asked.alone, asked.together, strict=True))
     same = [pair for pair in pairs if content(pair[0]) == content(pair[1])]
     # The same tokens were drafted for: what differs between them is no chance.
@@ -243,18 +243,19 @@ def _concurrency(asked: Asked) -> Finding:
     one, many = zip(*(same if alike else pairs), strict=True) if pairs else ((), ())
     found = compared(one, many)
     if found is None:
-        sentence = f"acceptance at {said} cannot be compared: it is not told"
+        sentence = f"acceptance at {loads} cannot be compared: it is not told"
         return Finding(check=check, verdict=UNKNOWN, sentence=sentence)
     alone, together, differs = found
     if alike:
         differs = equal_answers_differ(one, many)
-    sentence = (
-        f"acceptance at temperature 0 is {alone:.3f} and {together:.3f} of drafted tokens at {said}"
-    )
+    sentence = f"acceptance at temperature 0 is {alone:.3f} and {together:.3f} of drafted tokens at {loads}"
     if not differs:
         return Finding(check=check, verdict=PASS, sentence=sentence)
     if alike:
         sentence += f", in {len(same)} answers that are the same token by token"
+    if said.method not in CONSTANT_METHODS:
+        sentence += ": lookup may know what earlier requests wrote, so their order counts"
+        return Finding(check=check, verdict=CAUTION, sentence=sentence)
     sentence += ": it must not depend on load, so the engine's drafting is at fault there"
     return Finding(check=check, verdict=FAIL, sentence=sentence)
 
