@@ -248,7 +248,8 @@ def _concurrency(said: Said, asked: Asked) -> Finding:
     alone, together, differs = found
     if alike:
         differs = equal_answers_differ(one, many)
-    sentence = f"acceptance at temperature 0 is {alone:.3f} and {together:.3f} of drafted tokens at {loads}"
+    shares = f"{alone:.3f} and {together:.3f} of drafted tokens"
+    sentence = f"acceptance at temperature 0 is {shares} at {loads}"
     if not differs:
         return Finding(check=check, verdict=PASS, sentence=sentence)
     if alike:
