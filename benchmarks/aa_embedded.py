@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from speedbench import acceptance, datasets, pipeline, stats, turns
+from speedbench import acceptance, analysis, datasets, stats, turns
 from speedbench.config import RunConfig, validated
 from speedbench.load import Outcome
 from speedbench.summary import Arm, Pairs, RunColumns
@@ -66,7 +66,7 @@ def measure(pair: int, data: datasets.Dataset, directory: Path) -> list[RunColum
             await turns.measure(slots, data, BLOCKS, Silent())
 
     asyncio.run(once())
-    traces = [pipeline.read_trace(directory / c.cell.name)[1] for c in configs]
+    traces = [analysis.read_trace(directory / c.cell.name)[1] for c in configs]
     names = [prompt.id for prompt in data.prompts]
     return [RunColumns.of(trace, names) for trace in traces]
 

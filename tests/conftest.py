@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.server import ScriptedServer, running
 
-from speedbench import pipeline
+from speedbench import analysis, pipeline
 from speedbench.cli import main
 from speedbench.config import RunConfig, validated
 from speedbench.records import Event, Failed, Request, Sampling, Summary
@@ -214,7 +214,7 @@ def embedded_config(
 def measured(config: RunConfig, path: Path) -> EmbeddedRun:
     observer = Silent()
     summary = pipeline.run(config, path, resume=False, observer=observer)
-    return EmbeddedRun(path, config, summary, pipeline.read_trace(path)[1], observer.outcomes)
+    return EmbeddedRun(path, config, summary, analysis.read_trace(path)[1], observer.outcomes)
 
 
 @pytest.fixture(scope="session")

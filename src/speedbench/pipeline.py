@@ -1,11 +1,10 @@
 """The whole flow, as a handful of calls.  Read this file first.
 
     data -> prompts -> conversations -> load client -> journal        `measure`
-                                             journal -> trace         `read_trace`
-                                               trace -> summary       `analyse_run`
+                                             journal -> summary       `analysis.analyse_run`
 
-Everything behind the journal can be run again, offline: `report` does just that.  A study (here:
-quickstart) is many runs, measured in turns and analysed together.
+Everything behind the journal can be run again, offline: `report` does just that, and `analysis` is
+its home.  A study (here: quickstart) is many runs, measured in turns and analysed together.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
 
-from speedbench import datasets, launch, load, store, summary, trace
-from speedbench.config import RunConfig, ServerConfig, validated
+from speedbench import analysis, datasets, launch, load, store
+from speedbench.config import RunConfig, ServerConfig
 from speedbench.endpoints import Endpoint, endpoint, reject_impossible
 from speedbench.engines import CountsSpeculation, engine
 from speedbench.errors import CallError, EngineError
-from speedbench.records import Answer, Failed, Prompt, ServerCounts, Summary
+from speedbench.records import Answer, Failed, Prompt, Summary
 from speedbench.tokenization import ChatTokenizer
 
 
@@ -66,7 +65,7 @@ def run(config: RunConfig, output: Path, *, resume: bool, observer: Observer) ->
     data = datasets.load(config.data.source)
     prompts = chosen_prompts(config, data)
     asyncio.run(_measure_run(config, data, prompts, output, resume, observer))
-    return analyse_run(output)
+    return analysis.analyse_run(output)
 
 
 async def _measure_run(
@@ -334,95 +333,3 @@ def read_history(
     adapter = engine(manifest.config["engine"]["engine"])
     answers = load.answers(load.read_journals(store.journals(path)), adapter.decode)
     return load.histories(prompts, answers, path, ids=tokenizer is not None)
-
-
-# --- from the journal on: offline ----------------------------------------------------------------
-
-
-def read_trace(path: Path) -> tuple[store.Manifest, trace.Trace]:
-    """Read the journals of a run directory into columns."""
-    manifest = store.read_manifest(path)
-    adapter = engine(manifest.config["engine"]["engine"])
-    recording = load.read_journals(store.journals(path))
-    exchanges = recording.exchanges(recording.ended().values())
-    attempts = (_attempt(exchange) for exchange in exchanges)
-    return manifest, trace.build(attempts, store.read_prompts(path), adapter.decode)
-
-
-def _attempt(exchange: load.Exchange) -> trace.Attempt:
-    sent, ended = exchange.sent, exchange.ended
-    assert ended is not None
-    return trace.Attempt(
-        request=exchange.request,
-        launch=exchange.launch,
-        block=sent.block,
-        number=sent.attempt,
-        scheduled_ns=sent.scheduled_ns,
-        connect_ns=sent.connect_ns or None,
-        sent_ns=sent.sent_ns,
-        ended_ns=ended.at_ns,
-        events=exchange.events,
-        failed=ended.failed,
-    )
-
-
-def analyse_run(path: Path) -> Summary:
-    """Compute everything a single run can say, from its journals, and write it beside them."""
-    manifest, columns = read_trace(path)
-    write_tables(path, columns)
-    checked = checked_client(path, columns)
-    cell = cell_of(manifest)
-    notes = [*cautions(manifest), *checked.warnings]
-    result = summary.of_run(
-        columns, cell, manifest.dataset, manifest.engine, notes, server_counts(path, manifest)
-    )
-    result = msgspec.structs.replace(result, facts={**result.facts, "client": checked.facts})
-    store.write_summary(path / "summary.json", result)
-    return result
-
-
-def server_counts(path: Path, manifest: store.Manifest) -> ServerCounts | None:
-    """Return what the server counted while a run was measured, from the pages kept with it.
-
-    None where it does not count, or where a part of the run has no page after it.
-    """
-    adapter = engine(manifest.config["engine"]["engine"])
-    pages = store.counters(path)
-    if not isinstance(adapter, CountsSpeculation) or not pages:
-        return None
-    total = ServerCounts()
-    for before, after in pages:
-        if after is None:
-            return None
-        counted = summary.difference(adapter.server_counts(after), adapter.server_counts(before))
-        total = summary.total(total, counted)
-    return total
-
-
-def checked_client(path: Path, columns: trace.Trace) -> load.SelfCheck:
-    """Find out the client's own error in a run, and write it into the manifest."""
-    checked = load.self_check(store.journals(path), columns.requests, columns.chunks)
-    store.write_client(path, checked.facts)
-    return checked
-
-
-def write_tables(path: Path, columns: trace.Trace) -> None:
-    """Write the three tables of a trace into its run directory."""
-    store.write_tables(path, requests=columns.requests, chunks=columns.chunks, steps=columns.steps)
-
-
-def cautions(manifest: store.Manifest) -> list[str]:
-    """Return what must be said beside every figure of a run, by its engine and the preflight."""
-    said = engine(manifest.config["engine"]["engine"]).cautions(manifest.config)
-    said += [
-        f"Before the run, {found['check']}: {found['sentence']}."
-        for found in manifest.preflight
-        if found["verdict"] in (launch.FAIL, launch.CAUTION)
-    ]
-    return said
-
-
-def cell_of(manifest: store.Manifest) -> dict[str, Any]:
-    """Return what a run measured, as it stands in every row of a summary."""
-    cell = validated(manifest.config).cell
-    return {name: value for name, value in msgspec.structs.asdict(cell).items() if value != ""}

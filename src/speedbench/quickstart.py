@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from speedbench import datasets, gate, load, pipeline, stats, store, summary, turns
+from speedbench import analysis, datasets, gate, load, pipeline, stats, store, summary, turns
 from speedbench.config import RunConfig, validated
 from speedbench.errors import CallError
 from speedbench.records import Summary
@@ -144,16 +144,16 @@ def analyse(path: Path) -> Summary:
 
     def studied(name: str) -> summary.StudyRun:
         directory = path / "runs" / name
-        manifest, columns = pipeline.read_trace(directory)
-        pipeline.write_tables(directory, columns)
-        checked = pipeline.checked_client(directory, columns)
+        manifest, columns = analysis.read_trace(directory)
+        analysis.write_tables(directory, columns)
+        checked = analysis.checked_client(directory, columns)
         clients.append((name, checked))
         manifests.append(manifest)
         return summary.StudyRun(validated(manifest.config).cell, columns)
 
     runs = [studied(name) for name in study.runs]
     side_runs = [studied(name) for name in study.side_runs]
-    notes = [*pipeline.cautions(manifests[0]), *_notes(study.plan)]
+    notes = [*analysis.cautions(manifests[0]), *_notes(study.plan)]
     for studied_run in runs:
         notes += [f"{studied_run.cell.name}: {note}" for note in summary.resumed(studied_run.trace)]
     notes += [f"{name}: {said}" for name, checked in clients for said in checked.warnings]

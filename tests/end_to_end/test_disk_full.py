@@ -15,7 +15,7 @@ from tests import server as scripts
 from tests.conftest import Finished, environment
 from tests.server import ScriptedServer
 
-from speedbench import pipeline
+from speedbench import analysis
 from speedbench.load import read_journals
 
 resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
@@ -60,7 +60,7 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_resume_finishes_it(
     done = run_with_limit([*words, "--resume"], resource.RLIM_INFINITY)
     assert done.code == 0, done.stderr
     assert set(kept.delivered()) < set(read_journals([journal]).delivered())
-    requests = pipeline.read_trace(tmp_path / "run")[1].requests
+    requests = analysis.read_trace(tmp_path / "run")[1].requests
     assert len(requests) == 11
     assert requests["failure_kind"].null_count() == 11
     n_warm_up = 1

@@ -14,7 +14,7 @@ from tests.conftest import Finished
 from tests.driving import Crew, prompt, talks
 from tests.server import Script, ScriptedServer
 
-from speedbench import load, pipeline
+from speedbench import analysis, load
 from speedbench.client.faults import DETAIL_CHARACTERS
 
 Command = Callable[..., Finished]
@@ -107,7 +107,7 @@ def test_a_fault_ends_its_request_with_a_kind_and_a_sentence_and_the_run_goes_on
     server.play(good, script, scripts.chat("fine"))
     done = measure()
     assert done.code == 0, done.stderr
-    table = pipeline.read_trace(tmp_path / "run")[1].requests
+    table = analysis.read_trace(tmp_path / "run")[1].requests
     assert len(table) == len(set(table["request_id"])) == 3
     failed = table.filter(table["failure_kind"].is_not_null())
     assert len(failed) == 1
@@ -136,7 +136,7 @@ def test_an_unusual_answer_is_an_answer(
 ) -> None:
     server.play(replace(GOOD[name], between_s=0.0))
     assert measure().code == 0
-    table = pipeline.read_trace(tmp_path / "run")[1].requests
+    table = analysis.read_trace(tmp_path / "run")[1].requests
     assert table["failure_kind"].null_count() == len(table) == 3
     assert table["n_output_tokens"].to_list() == [1, 1, 1]
 
@@ -153,7 +153,7 @@ def test_a_connection_that_was_closed_while_idle_costs_nothing(
     kinds = [a.ended.failed.kind for a in recording.attempts.values() if a.ended and a.ended.failed]
     assert kinds == ["stale_connection"]
     assert len(recording.delivered()) == 3
-    table = pipeline.read_trace(tmp_path / "run")[1].requests
+    table = analysis.read_trace(tmp_path / "run")[1].requests
     assert table["failure_kind"].null_count() == len(table) == 3
 
 
@@ -163,7 +163,7 @@ def test_a_server_that_closes_after_every_answer_is_not_sent_requests_twice(
     """It announces keep-alive and closes, as llama.cpp does: after the warm-up that is known."""
     server.play(replace(scripts.chat("fine"), then="close"))
     assert measure("--max-failures", "0").code == 0
-    table = pipeline.read_trace(tmp_path / "run")[1].requests
+    table = analysis.read_trace(tmp_path / "run")[1].requests
     assert table["attempt"].sum() <= 1  # the close may be under way while the first is sent
     assert table["connect_ns"].null_count() == 0
 

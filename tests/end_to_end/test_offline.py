@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import EmbeddedRun, Finished
 
-from speedbench import pipeline, store
+from speedbench import analysis, store
 
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
 
@@ -38,7 +38,7 @@ def original(archived: Path, embedded_runs: Runs) -> Path:
 
 
 def test_the_summary_is_the_same_byte_for_byte(archived: Path, embedded_runs: Runs) -> None:
-    pipeline.analyse_run(archived)
+    analysis.analyse_run(archived)
     before = original(archived, embedded_runs) / "summary.json"
     assert (archived / "summary.json").read_bytes() == before.read_bytes()
 
@@ -46,7 +46,7 @@ def test_the_summary_is_the_same_byte_for_byte(archived: Path, embedded_runs: Ru
 def test_the_tables_are_the_same(archived: Path, embedded_runs: Runs) -> None:
     import polars as pl
 
-    pipeline.analyse_run(archived)
+    analysis.analyse_run(archived)
     for name in ("requests", "chunks", "steps"):
         found, expected = (
             pl.read_parquet(directory / f"{name}.parquet")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import Silent
 
-from speedbench import pipeline, quickstart
+from speedbench import analysis, quickstart
 from speedbench.errors import CallError
 from speedbench.load import MEASURED, read_journals
 from speedbench.records import Summary
@@ -39,7 +39,7 @@ def test_every_planned_request_is_sent_once_and_every_run_stands_alone(
     assert len(names.runs) == 3 * 2
     assert len(names.side_runs) == 3
     for name in [*names.runs, *names.side_runs]:
-        manifest, columns = pipeline.read_trace(path / "runs" / name)
+        manifest, columns = analysis.read_trace(path / "runs" / name)
         requests = columns.requests
         assert len(requests) == manifest.dataset["n_requests"] == len(set(requests["request_id"]))
         assert requests["failure_kind"].null_count() == len(requests)
@@ -60,7 +60,7 @@ def test_all_methods_were_asked_the_same_and_answered_the_same(
     path = study[0]
     answers = []
     for name in quickstart.read_study(path).runs:
-        requests = pipeline.read_trace(path / "runs" / name)[1].requests.sort("request_id")
+        requests = analysis.read_trace(path / "runs" / name)[1].requests.sort("request_id")
         answers.append(requests.select("request_id", "input_hash", "output_ids"))
     assert all(found.equals(answers[0]) for found in answers)
 

@@ -16,7 +16,7 @@ from tests import server as scripts
 from tests.conftest import EmbeddedRun, Finished, command, environment
 from tests.server import ScriptedServer
 
-from speedbench import pipeline
+from speedbench import analysis
 from speedbench.load import Recording, read_journals
 
 pytest.importorskip("openvino_genai", reason="the embedded engine is not installed")
@@ -117,7 +117,7 @@ def assert_every_request_once(directory: Path, whole: EmbeddedRun) -> None:
     )
     table = whole.trace.requests
     assert finished == Counter(table["request_id"].to_list())
-    found = pipeline.read_trace(directory)[1].requests
+    found = analysis.read_trace(directory)[1].requests
     assert found["failure_kind"].null_count() == len(found) == len(table)
     answers = dict(zip(found["request_id"], found["output_ids"].to_list(), strict=True))
     expected = dict(zip(table["request_id"], table["output_ids"].to_list(), strict=True))
@@ -200,9 +200,9 @@ def test_a_failed_request_is_sent_again_by_resume(
     words = ("run", "--engine", "openai", "--base-url", server.base_url, "--category", "qa")
     words += ("--output", str(tmp_path / "run"))
     assert speedbench(*words).code == 0
-    table = pipeline.read_trace(tmp_path / "run")[1].requests
+    table = analysis.read_trace(tmp_path / "run")[1].requests
     assert table["failure_kind"].drop_nulls().to_list() == ["http_500"]
     assert speedbench(*words, "--resume").code == 0
-    table = pipeline.read_trace(tmp_path / "run")[1].requests
+    table = analysis.read_trace(tmp_path / "run")[1].requests
     assert table["failure_kind"].drop_nulls().to_list() == []
     assert len(table) == len(set(table["request_id"])) == 11

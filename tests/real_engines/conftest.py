@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from tests.conftest import Silent
 
-from speedbench import launch, pipeline, store
+from speedbench import analysis, launch, pipeline, store
 from speedbench.config import validated
 from speedbench.launch.templates import Wanted
 from speedbench.records import Summary
@@ -194,7 +194,7 @@ class Served:
 def measured(config: Mapping[str, Any], path: Path, observer: Any = None) -> Measured:
     """Run a configuration."""
     found = pipeline.run(validated(dict(config)), path, resume=False, observer=observer or Silent())
-    manifest, trace = pipeline.read_trace(path)
+    manifest, trace = analysis.read_trace(path)
     return Measured(path, found, trace, manifest)
 
 

@@ -14,7 +14,7 @@ from tests.conftest import Silent
 from tests.real_engines.comparing import compared
 from tests.real_engines.conftest import DRAFT_LENGTH, Figures, Measured, Serve, Served
 
-from speedbench import pipeline
+from speedbench import analysis, pipeline
 from speedbench.config import validated
 from speedbench.errors import EngineError
 from speedbench.launch.serving import holder_of
@@ -230,12 +230,12 @@ def test_a_server_killed_in_mid_run_ends_it_and_resume_finishes(
         config["engine"] |= {"base_url": server.url, "tokenizer": str(server.tokenizer)}
         pipeline.run(validated(config), tmp_path / "run", resume=False, observer=killer)
     assert "go on with --resume" in str(raised.value)
-    kept = pipeline.read_trace(tmp_path / "run")[1].requests
+    kept = analysis.read_trace(tmp_path / "run")[1].requests
     n_finished = kept["failure_kind"].null_count()
     assert 5 <= n_finished < 22
     with serve("vllm", "draft_model", port=int(port)) as server:
         pipeline.run(validated(config), tmp_path / "run", resume=True, observer=Silent())
-    table = pipeline.read_trace(tmp_path / "run")[1].requests
+    table = analysis.read_trace(tmp_path / "run")[1].requests
     assert table["failure_kind"].null_count() == len(table) == 22
 
 

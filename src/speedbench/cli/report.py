@@ -21,9 +21,9 @@ def report(directory: Path, /) -> int:
 
         result = quickstart.analyse(directory)
     elif (directory / "manifest.json").is_file():
-        from speedbench import pipeline
+        from speedbench import analysis
 
-        result = pipeline.analyse_run(directory)
+        result = analysis.analyse_run(directory)
     else:
         raise CallError(
             f"{directory} is neither a run (manifest.json) nor a study (study.json): give a "

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from speedbench import datasets, launch, pipeline
+from speedbench import analysis, datasets, launch, pipeline
 from speedbench.config import RunConfig, validated
 from speedbench.doctor.machine import most_streams
 from speedbench.doctor.verdict import Level
@@ -137,8 +137,8 @@ def _level(plan: Plan, streams: int, scratch: Path, observer: pipeline.Observer)
         config = plan.config(streams, server.base_url)
         asyncio.run(_load(config, directory, streams, observer))
         late_ms = _lateness_ms(int(server.ready["port"]))
-    _, columns = pipeline.read_trace(directory)
-    client = pipeline.checked_client(directory, columns).facts
+    _, columns = analysis.read_trace(directory)
+    client = analysis.checked_client(directory, columns).facts
     return compared(plan, streams, columns, late_ms, client)
 
 

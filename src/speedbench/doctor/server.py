@@ -10,7 +10,7 @@ from time import monotonic_ns
 import msgspec
 import polars as pl
 
-from speedbench import datasets, launch, pipeline
+from speedbench import analysis, datasets, launch, pipeline
 from speedbench.config import RunConfig, ServerConfig, validated
 from speedbench.doctor.verdict import CANNOT_TELL, NO, YES
 from speedbench.endpoints import Endpoint, endpoint
@@ -72,7 +72,7 @@ def checked(config: RunConfig, scratch: Path) -> list[Check]:
     """
     directory = scratch / "server"
     model, round_trip_ms = asyncio.run(_ask(config, directory))
-    found = pipeline.read_trace(directory)[1]
+    found = analysis.read_trace(directory)[1]
     return [
         Check(name="reachable", verdict=YES, sentence=f"answers, and serves {model!r}"),
         _round_trip(round_trip_ms),
