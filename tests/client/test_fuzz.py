@@ -77,7 +77,9 @@ def test_decoding_gives_a_response_or_a_stream_error(name: str, events: list[Eve
         assert found.kind.isidentifier()
         assert str(found)
     else:
-        assert msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=Response) == found
+        written = msgspec.msgpack.encode(found)  # bytes: a step's time may be NaN, equal to nothing
+        again = msgspec.msgpack.decode(written, type=Response)
+        assert msgspec.msgpack.encode(again) == written
 
 
 ANSWERS = [
