@@ -168,6 +168,19 @@ def test_a_tokenizer_that_is_not_the_servers_stops_the_run_before_anything_is_se
     assert "POST /v1/completions" not in (server.directory / "engine.log").read_text()
 
 
+def test_acceptance_that_collapses_above_temperature_0_is_told_beforehand(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """vllm-project/vllm#55005, in this very build: the preflight says what the run then shows."""
+    with serve("vllm", "draft_model") as server:
+        greedy = server.run(tmp_path / "greedy", preflight="off")
+        sampled = server.run(tmp_path / "sampled", sampling={"temperature": 0.05}, preflight="warn")
+    found = {f["check"]: f for f in sampled.manifest.preflight}
+    shares = [run.value("acceptance_share") for run in (greedy, sampled)]
+    collapsed = shares[1] < shares[0] / 4
+    assert found["temperature"]["verdict"] == ("fail" if collapsed else "pass"), shares
+
+
 def test_a_server_that_holds_tokens_back_is_caught(
     serve: Serve, tmp_path: Path, baseline: Measured
 ) -> None:

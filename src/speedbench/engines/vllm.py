@@ -40,11 +40,6 @@ from speedbench.records import (
     Tier,
 )
 
-BROKEN_SAMPLING = (
-    "vLLM's builds for CPU up to 0.32.0 read sampling parameters from uninitialised memory when "
-    "they speculate above temperature 0 (vllm-project/vllm#55005): acceptance collapses."
-)
-
 
 class VLLMEngine:
     """Token ids out (or messages), token ids and per-step counts in."""
@@ -55,7 +50,7 @@ class VLLMEngine:
     counts_path = "/metrics"
 
     def cautions(self, config: Mapping[str, Any]) -> list[str]:
-        """Say that answers of prompts sent as messages were tokenized by the server."""
+        """Return nothing: each answer says what it is."""
         return []
 
     def build_request(self, request: Request, *, model: str) -> HttpCall:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from speedbench.launch.findings import CAUTION, FAIL, PASS, UNKNOWN, Finding, Said
+from speedbench.launch.findings import CAUTION, FAIL, Finding, Said
 from speedbench.launch.identity import accelerators, container, model_identity
 from speedbench.launch.ports import free_port, holder_of
 from speedbench.launch.preflight import N_PROMPTS, Server, preflight, server_counts
@@ -15,8 +15,6 @@ __all__ = [
     "CAUTION",
     "FAIL",
     "N_PROMPTS",
-    "PASS",
-    "UNKNOWN",
     "Finding",
     "Identity",
     "LaunchCommand",

@@ -14,6 +14,10 @@ With eight prompts the ratio follows Student's t with 7 degrees of freedom, whic
 2,000 times.
 """
 MATTERS = 0.2
+COLLAPSED = 0.25
+"""Below this part of the other share no scatter between prompts explains a difference."""
+ENOUGH = 30
+"""Accepted tokens in the larger share from which on a collapse is told."""
 FEWEST = 10
 """Accepted tokens by which equal answers must differ at least before a share of them counts."""
 
@@ -57,6 +61,9 @@ def compared(
         return None
     left_out = [_shares(pairs[:i] + pairs[i + 1 :]) for i in range(len(pairs))]
     differences = [s[0] - s[1] for s in left_out if s is not None]
+    most = max(sum(pair[0] for pair in pairs), sum(pair[2] for pair in pairs))
+    if min(shares) < COLLAPSED * max(shares) and most >= ENOUGH:
+        return (*shares, True)
     n = len(differences)
     if n < 2:
         return (*shares, False)

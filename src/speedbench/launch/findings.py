@@ -13,6 +13,7 @@ import msgspec
 
 from speedbench.engines import About
 from speedbench.launch.answers import (
+    COLLAPSED,
     MATTERS,
     compared,
     content,
@@ -28,7 +29,6 @@ CAUTION: Verdict = "caution"
 FAIL: Verdict = "fail"
 UNKNOWN: Verdict = "cannot tell"
 
-COLLAPSED = 0.25
 CONSTANT_METHODS = ("draft_model", "eagle", "eagle3", "mtp", "medusa")
 """Methods that draft their full length in every step, or nearly; others draft when they can."""
 
